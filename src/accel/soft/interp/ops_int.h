@@ -1,0 +1,1 @@
+/* OP(mnemonic, binder): integer instructions. Included by table.c; sorted by family. */

@@ -1,0 +1,1 @@
+/* OP(mnemonic, binder): system, segment and far-transfer instructions. Included by table.c. */

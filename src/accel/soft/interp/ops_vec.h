@@ -1,0 +1,1 @@
+/* OP(mnemonic, binder): MMX, SSE, AVX, AES, SHA. Included by table.c; sorted by family. */

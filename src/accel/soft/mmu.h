@@ -1,0 +1,121 @@
+/*
+ * Guest virtual memory for the engines: inline hits in the software TLB, everything else in mmu.c
+ * (page walk, faults, device memory, page-crossing accesses, code invalidation).
+ *
+ * All addresses here are linear (segment base added, limits checked). Loads and stores of 1, 2, 4
+ * and 8 bytes inside a page are single host accesses, so that aligned ones are atomic as on x86.
+ */
+#pragma once
+
+#include "accel/soft/cpu.h"
+
+typedef u16 u16_any __attribute__((aligned(1), may_alias));
+typedef u32 u32_any __attribute__((aligned(1), may_alias));
+typedef u64 u64_any __attribute__((aligned(1), may_alias));
+
+enum access { ACC_READ, ACC_WRITE, ACC_EXEC };
+
+u64 mmu_ld_slow(struct cpu *c, u64 lin, unsigned size);
+void mmu_st_slow(struct cpu *c, u64 lin, unsigned size, u64 val);
+void mmu_code_hit(struct cpu *c, u64 gpa, unsigned size); /* a store hit a line with decoded code */
+
+static inline struct tlb_entry *tlb_slot(struct cpu *c, u64 lin)
+{
+	return &c->tlb[c->mmu_idx][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+}
+
+/* A store of size bytes at host address p (inside RAM) has happened: keep decoded code true. */
+static inline void mmu_wrote(struct cpu *c, const void *p, unsigned size)
+{
+	u64 gpa = (u64)((const u8 *)p - c->mem->base);
+	u64 mask = __atomic_load_n(&c->mem->code[gpa >> PAGE_SHIFT], __ATOMIC_RELAXED);
+	if (unlikely(mask))
+		mmu_code_hit(c, gpa, size);
+}
+
+#define MMU_LD(bits, type) \
+	static inline u##bits mem_ld##bits(struct cpu *c, u64 lin) \
+	{ \
+		struct tlb_entry *t = tlb_slot(c, lin); \
+		if (likely(t->r == (lin & ~(PAGE_SIZE - 1)) && \
+			   (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - bits / 8)) \
+			return *(const volatile type *)(lin + t->addend); \
+		return (u##bits)mmu_ld_slow(c, lin, bits / 8); \
+	}
+#define MMU_ST(bits, type) \
+	static inline void mem_st##bits(struct cpu *c, u64 lin, u##bits val) \
+	{ \
+		struct tlb_entry *t = tlb_slot(c, lin); \
+		if (likely(t->w == (lin & ~(PAGE_SIZE - 1)) && \
+			   (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - bits / 8)) { \
+			volatile type *p = (volatile type *)(lin + t->addend); \
+			*p = val; \
+			mmu_wrote(c, (const void *)(lin + t->addend), bits / 8); \
+			return; \
+		} \
+		mmu_st_slow(c, lin, bits / 8, val); \
+	}
+MMU_LD(8, u8)
+MMU_LD(16, u16_any)
+MMU_LD(32, u32_any)
+MMU_LD(64, u64_any)
+MMU_ST(8, u8)
+MMU_ST(16, u16_any)
+MMU_ST(32, u32_any)
+MMU_ST(64, u64_any)
+#undef MMU_LD
+#undef MMU_ST
+
+static inline u64 mem_ld(struct cpu *c, u64 lin, unsigned size)
+{
+	switch (size) {
+	case 1: return mem_ld8(c, lin);
+	case 2: return mem_ld16(c, lin);
+	case 4: return mem_ld32(c, lin);
+	default: return mem_ld64(c, lin);
+	}
+}
+
+static inline void mem_st(struct cpu *c, u64 lin, unsigned size, u64 val)
+{
+	switch (size) {
+	case 1: mem_st8(c, lin, (u8)val); break;
+	case 2: mem_st16(c, lin, (u16)val); break;
+	case 4: mem_st32(c, lin, (u32)val); break;
+	default: mem_st64(c, lin, val); break;
+	}
+}
+
+/* Any length (1..4096). A store checks write permission of every page before it changes a byte. */
+void mem_ld_bytes(struct cpu *c, u64 lin, void *buf, unsigned len);
+void mem_st_bytes(struct cpu *c, u64 lin, const void *buf, unsigned len);
+
+/*
+ * Read-modify-write: raises the fault a write would raise (#PF with W set) and changes nothing.
+ * Returns the host address if [lin, lin+size) is plain RAM inside one page, else NULL (device
+ * memory or page crossing: use mem_ld, then mem_st; for LOCK take mmu_lock around both). After
+ * writing through the pointer call mmu_wrote.
+ */
+void *mmu_rmw(struct cpu *c, u64 lin, unsigned size);
+/* As above for plain reads / writes of a run of bytes inside one page (string instructions). */
+void *mmu_ptr(struct cpu *c, u64 lin, unsigned len, enum access acc);
+
+/* A bus lock for LOCKed accesses without a host pointer. */
+void mmu_lock(struct cpu *c);
+void mmu_unlock(struct cpu *c);
+
+/*
+ * Segment: offset -> linear with limit, type and canonical checks; raises #GP(0)/#SS(0). In 64-bit
+ * mode it only adds FS/GS bases and checks that the address is canonical.
+ */
+u64 mmu_linear(struct cpu *c, unsigned seg, u64 off, unsigned size, bool write);
+
+/* Supervisor access to system structures (descriptor tables, TSS), whatever the CPL. */
+u64 mem_ld_sys(struct cpu *c, u64 lin, unsigned size);
+void mem_st_sys(struct cpu *c, u64 lin, unsigned size, u64 val);
+
+/* gva -> gpa for a fetch at the current CPL; raises #PF. */
+u64 mmu_fetch_gpa(struct cpu *c, u64 lin);
+
+void mmu_flush(struct cpu *c, bool global);  /* non-global entries, or all */
+void mmu_flush_page(struct cpu *c, u64 lin); /* INVLPG */
