@@ -1,0 +1,8 @@
+#!/bin/sh
+# Puts the programs where the README says they are: build/xhyve and build/xhyve-img.
+# usage: tools/link-outputs.sh BUILDDIR
+set -eu
+cd "$1"
+for f in src/cli/xhyve src/img/xhyve-img; do
+	[ ! -e "$f" ] || ln -sf "$f" "$(basename "$f")"
+done
