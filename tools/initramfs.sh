@@ -8,8 +8,7 @@
 # spaces) and switches the machine off.
 set -eu
 
-top=$(cd "$(dirname "$0")/.." && pwd)
-out=${1:-${XHYVE_CACHE:-$top/.cache}/initramfs.cpio.gz}
+out=${1:-${XHYVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xhyve}/initramfs.cpio.gz}
 kdir=${2:-}
 [ $# -lt 2 ] || shift 2
 [ -n "$kdir" ] || set --

@@ -2,13 +2,12 @@
 # Fetches a stock Debian kernel package and unpacks its kernel and modules; prints the kernel's path.
 # usage: tools/kernel.sh [PACKAGE]     default: linux-image-cloud-amd64
 #
-# PACKAGE may be a meta package. The result is kept in .cache/kernel/PACKAGE and used again without
-# a network. XHYVE_CACHE names another cache directory.
+# PACKAGE may be a meta package. The result is kept in ~/.cache/xhyve/kernel/PACKAGE and used again without
+# a network. XHYVE_CACHE names another cache directory; the default is ~/.cache/xhyve.
 set -eu
 
 pkg=${1:-linux-image-cloud-amd64}
-top=$(cd "$(dirname "$0")/.." && pwd)
-cache=${XHYVE_CACHE:-$top/.cache}/kernel
+cache=${XHYVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xhyve}/kernel
 dir=$cache/$pkg
 
 if [ ! -s "$dir/vmlinuz" ]; then

@@ -1,0 +1,89 @@
+"""A running xhyve for the whole-machine tests: starts it on a pseudo terminal and talks to it.
+
+Nothing here measures time; the limits are only there to end a hung test.
+"""
+import os
+import pathlib
+import re
+import subprocess
+
+import pexpect
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+XHYVE = os.environ.get("XHYVE", str(TOP / "build" / "xhyve"))
+PROMPT = "guest:/# "
+BOOT_LIMIT = 420
+BOARD = ["-s", "0:0,hostbridge", "-s", "31,lpc", "-l", "com1,stdio"]
+_cache = {}
+
+
+def _tool(*command):
+    if command not in _cache:
+        done = subprocess.run([str(TOP / "tools" / command[0]), *command[1:]], check=True,
+                              stdout=subprocess.PIPE, text=True)
+        _cache[command] = done.stdout.strip()
+    return _cache[command]
+
+
+def kernel(package="linux-image-cloud-amd64"):
+    """Path of a stock kernel, fetched once."""
+    return _tool("kernel.sh", package)
+
+
+def initramfs():
+    """Path of the busybox initramfs."""
+    return _tool("initramfs.sh")
+
+
+class Machine:
+    """One xhyve process with its terminal."""
+
+    def __init__(self, args, board=True, **kwargs):
+        self.args = [*(BOARD if board else []), *args]
+        self.child = pexpect.spawn(XHYVE, self.args, encoding="utf-8", codec_errors="replace",
+                                   timeout=BOOT_LIMIT, dimensions=(50, 200), **kwargs)
+        self.child.delaybeforesend = None
+
+    @classmethod
+    def linux(cls, *args, package="linux-image-cloud-amd64", cmdline="console=ttyS0"):
+        """A stock kernel with the busybox initramfs."""
+        return cls([*args, "-f", f"kexec,{kernel(package)},{initramfs()},{cmdline}"])
+
+    def expect(self, what, timeout=BOOT_LIMIT):
+        """Waits for a regular expression; a dead or silent machine fails with its last output."""
+        try:
+            return self.child.expect(what, timeout=timeout)
+        except (pexpect.TIMEOUT, pexpect.EOF) as reason:
+            raise AssertionError(f"{type(reason).__name__} waiting for {what!r} from {' '.join(self.args)}\n"
+                                 f"{(self.child.before or '')[-4000:]}") from None
+
+    def shell(self):
+        """Waits for the prompt of the busybox shell."""
+        self.expect(re.escape(PROMPT))
+        return self
+
+    def run(self, command):
+        """Runs a command in the guest's shell and returns its output."""
+        self.child.sendline(f"{command}; echo END-$?-OF")
+        self.expect(r"END-(\d+)-OF\r\n")
+        status = self.child.match.group(1)
+        output = self.child.before.replace("\r", "")
+        self.expect(re.escape(PROMPT))
+        output = output.split("\n", 1)[1] if "\n" in output else ""
+        assert status == "0", f"{command}: status {status}\n{output}"
+        return output
+
+    def leave(self, command):
+        """Sends a last command (poweroff, reboot) and returns xhyve's exit status."""
+        self.child.sendline(command)
+        return self.wait()
+
+    def wait(self, timeout=60):
+        """Waits for the end of the process; returns its exit status, or minus the signal."""
+        self.child.expect(pexpect.EOF, timeout=timeout)
+        self.child.close()
+        return self.child.exitstatus if self.child.signalstatus is None else -self.child.signalstatus
+
+    def kill(self):
+        """For finally clauses."""
+        self.child.close(force=True)

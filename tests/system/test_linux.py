@@ -1,0 +1,99 @@
+"""Stock Debian kernels reach a busybox shell, find the whole machine, and leave with the right status."""
+import datetime
+import os
+import re
+
+import pytest
+
+CLOUD_61 = "linux-image-cloud-amd64"
+GENERIC_61 = "linux-image-amd64"
+CLOUD_612 = "linux-image-6.12-cloud-amd64"
+GENERIC_612 = "linux-image-6.12-amd64"
+QUICK = os.environ.get("XHYVE_CHECK") == "quick"
+
+# kernel, CPUs, memory, other options: every kernel, every CPU count, every option at least once
+MATRIX = [
+    (CLOUD_61, 1, "512M", ["-A"]),
+    (CLOUD_61, 2, "1G", ["-A", "-x"]),
+    (CLOUD_61, 4, "512M", ["-A", "-Y"]),
+    (CLOUD_61, 1, "128M", []),
+    (CLOUD_61, 2, "512M", []),
+    (CLOUD_61, 1, "512M", ["-Y"]),
+    (CLOUD_612, 1, "512M", ["-A"]),
+    (CLOUD_612, 2, "4G", ["-A"]),
+    (CLOUD_612, 4, "512M", ["-x"]),
+    (GENERIC_61, 1, "512M", ["-A"]),
+    (GENERIC_61, 4, "2G", ["-A", "-x"]),
+    (GENERIC_612, 2, "1G", ["-A"]),
+    (GENERIC_612, 1, "512M", []),
+]
+if QUICK:
+    MATRIX = MATRIX[:2]
+
+
+def complaints(dmesg):
+    """Lines of `dmesg -r` at warning level or worse, and words no healthy boot prints."""
+    bad = []
+    for line in dmesg.splitlines():
+        found = re.match(r"<(\d+)>", line)
+        if not found:
+            continue
+        words = r"\bBUG\b|unchecked MSR|hung task|Call Trace|soft lockup|rcu.*stall|unstable|Oops"
+        if int(found.group(1)) & 7 <= 4 or re.search(words, line):
+            bad.append(line)
+    return bad
+
+
+@pytest.mark.parametrize("package,cpus,memory,options", MATRIX)
+def test_boot(boot, package, cpus, memory, options):
+    machine = boot("-c", str(cpus), "-m", memory, *options, package=package).shell()
+    assert machine.run("nproc").strip() == str(cpus)
+    assert complaints(machine.run("dmesg -r")) == []
+    interrupts = machine.run("cat /proc/interrupts")
+    assert re.search(r"IO-APIC .*ttyS0", interrupts) or "-Y" in options, interrupts
+    assert re.search(r"LOC:\s+\d+", interrupts)
+    kib = int(re.search(r"MemTotal:\s+(\d+)", machine.run("cat /proc/meminfo")).group(1))
+    size = int(memory[:-1]) * (1024 if memory[-1] == "G" else 1)
+    assert size * 1024 * 0.80 < kib <= size * 1024
+    if "-A" in options:
+        assert machine.leave("poweroff") == 1
+    else:
+        assert machine.leave("reboot") == 0
+
+
+def test_clock(boot):
+    """The date is the host's and uptime runs at its speed."""
+    machine = boot("-A").shell()
+    guest = int(machine.run("date -u +%s"))
+    host = int(datetime.datetime.now().timestamp())
+    assert abs(guest - host) <= 3
+    before = float(machine.run("cat /proc/uptime").split()[0])
+    start = datetime.datetime.now()
+    machine.run("sleep 3")
+    after = float(machine.run("cat /proc/uptime").split()[0])
+    spent = (datetime.datetime.now() - start).total_seconds()
+    assert 2.9 <= after - before <= spent + 1
+    assert machine.run("cat /sys/devices/system/clocksource/clocksource0/current_clocksource").strip() == "tsc"
+    assert machine.leave("poweroff") == 1
+
+
+def test_reboot_and_halt(boot):
+    assert boot("-A").shell().leave("reboot") == 0
+    assert boot("-A", "-c", "2").shell().leave("halt") == 2
+
+
+def test_panic_is_a_reset(boot):
+    """panic=-1 resets at once."""
+    machine = boot("-A", cmdline="console=ttyS0 panic=-1").shell()
+    assert machine.leave("echo c > /proc/sysrq-trigger") == 0
+
+
+def test_typing(boot):
+    """Long lines, control characters and a burst of input arrive whole."""
+    machine = boot("-A").shell()
+    text = "x" * 900
+    assert machine.run(f"echo {text} | wc -c").strip() == "901"
+    machine.child.send("sleep 1000\n")
+    machine.child.send("\x03")
+    machine.expect("guest:/# ")
+    assert machine.leave("poweroff") == 1
