@@ -1,0 +1,66 @@
+/*
+ * What the user asked for, as plain data: the command line fills it (cli/), the machine is built
+ * from it (vm/). It is complete and consistent when cli_parse returned CLI_RUN: names are known,
+ * numbers are in range, slots do not collide, console specs are well-formed. Nothing in it says that
+ * a file exists; files are opened by the machine.
+ *
+ * Every string lives as long as the struct (see cli_config_free). "" is never stored for "absent":
+ * absent strings are NULL, except slot configs and the kernel's command line, which are never NULL.
+ */
+#pragma once
+
+#include "base/types.h"
+
+#define CONFIG_CPUS_MAX 16
+#define CONFIG_MEM_MIN (1 * MiB)
+#define CONFIG_MEM_MAX (512 * GiB) /* high RAM must end below the window of the 64-bit BARs */
+#define CONFIG_MEM_DEFAULT (256 * MiB)
+#define CONFIG_LPC_PORTS 2
+#define CONFIG_HOSTCPU_MAX 1023 /* what a cpu_set_t of the C library holds */
+
+enum config_accel { CONFIG_ACCEL_AUTO, CONFIG_ACCEL_KVM, CONFIG_ACCEL_JIT, CONFIG_ACCEL_INTERP };
+
+struct device_type;
+
+/* One -s. */
+struct slot_config {
+	u8 bus, slot, func;
+	const struct device_type *type;
+	const char *config; /* what follows the emulation's comma; "" if nothing */
+};
+
+struct vm_config {
+	const char *name; /* of the machine, enters derived identities (UUID, MAC) */
+
+	unsigned ncpus;          /* -c */
+	u64 mem;                 /* -m, bytes, multiple of 4096 */
+	enum config_accel accel; /* --accel */
+	int pin[CONFIG_CPUS_MAX]; /* -p: host CPU of each vCPU or -1 */
+
+	/* -f kexec */
+	const char *kernel;
+	const char *initrd;  /* NULL for none */
+	const char *cmdline; /* "auto" if none was given */
+
+	struct slot_config *slots; /* -s, in the order of the command line */
+	unsigned nslots;
+	const char *com[CONFIG_LPC_PORTS]; /* -l: console spec, NULL: nobody listens */
+
+	const char *uuid;    /* -U as 8-4-4-4-12 hex digits; NULL: derived */
+	const char *pidfile; /* -F */
+	u16 bvmdebug_port;   /* -g: TCP port, 0 = off */
+
+	bool acpi;          /* -A */
+	bool bvmcons;       /* -b */
+	bool core_has_ram;  /* -C: guest memory is part of a core dump */
+	bool strict_io;     /* -e: an access to a port nobody has ends the machine */
+	bool exit_on_hlt;   /* -H */
+	bool exit_on_pause; /* -P */
+	bool print_mac;     /* -M */
+	bool rtc_utc;       /* -u */
+	bool lax_msr;       /* -w */
+	bool msi_only;      /* -W: virtio with one MSI instead of MSI-X */
+	bool x2apic;        /* -x */
+	bool no_mptable;    /* -Y */
+	bool stats;         /* --stats */
+};
