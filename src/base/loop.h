@@ -42,7 +42,11 @@ struct timerq {
 int timerq_init(struct timerq *q, const struct clock *clock);
 void timerq_fini(struct timerq *q);
 
-/* Fires everything due at clock_now; returns the next deadline or TIMER_OFF. */
+/*
+ * Fires everything due at clock_now, by deadline; returns the next deadline or TIMER_OFF. A callback
+ * may re-arm its timer, also for a past deadline (a periodic timer that catches up); after 1024
+ * firings the round ends and the deadline returned may be in the past.
+ */
 u64 timerq_run(struct timerq *q);
 u64 timerq_next(struct timerq *q);
 

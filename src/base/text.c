@@ -7,8 +7,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* strtoul with base 0, but without its white space and signs; *end is set behind the digits. */
-static int parse_number(const char *s, u64 *out, const char **end)
+/*
+ * Like strtoul, but without its white space and signs; *end is set behind the digits. A leading 0x
+ * means hexadecimal, a leading 0 means base zero_base (8 as in C, or 10).
+ */
+static int parse_number(const char *s, unsigned zero_base, u64 *out, const char **end)
 {
 	unsigned base = 10, digits = 0;
 	u64 v = 0;
@@ -17,7 +20,7 @@ static int parse_number(const char *s, u64 *out, const char **end)
 		base = 16;
 		s += 2;
 	} else if (s[0] == '0') {
-		base = 8;
+		base = zero_base;
 	}
 	for (;; s++, digits++) {
 		unsigned d;
@@ -56,7 +59,7 @@ int parse_size(const char *s, u64 *out)
 {
 	const char *end;
 	u64 v;
-	int shift = 0, r = parse_number(s, &v, &end);
+	int shift = 0, r = parse_number(s, 8, &v, &end);
 
 	if (r)
 		return r;
@@ -75,7 +78,7 @@ int parse_uint(const char *s, u64 min, u64 max, u64 *out)
 {
 	const char *end;
 	u64 v;
-	int r = parse_number(s, &v, &end);
+	int r = parse_number(s, 10, &v, &end);
 
 	if (r)
 		return r;

@@ -12,7 +12,10 @@
  */
 int parse_size(const char *s, u64 *out);
 
-/* A plain number without suffix, min..max inclusive: 0, -EINVAL, -ERANGE. */
+/*
+ * A plain number without suffix, min..max inclusive: 0, -EINVAL, -ERANGE. Decimal (also with leading
+ * zeros: a slot "08" is 8) or hexadecimal after 0x.
+ */
 int parse_uint(const char *s, u64 min, u64 max, u64 *out);
 
 /* The entry of names (n of them) nearest to word by edit distance, or NULL if none is near. */
