@@ -1,0 +1,36 @@
+/*
+ * What -s knows. What the original has and this version does not is listed as absent, so that a
+ * user of an old script reads the truth instead of "unknown device".
+ */
+#include "vm/device_table.h"
+
+#include "console/console.h"
+
+static int check_tty(const char *config, struct err *e)
+{
+	return config[0] ? console_check(config, e) : 0;
+}
+
+/* The original ignores whatever follows a host bridge; so do scripts. */
+static int check_ignored(const char *config, struct err *e)
+{
+	return 0;
+}
+
+const struct device_type device_types[] = {
+	{.name = "hostbridge", .description = "host bridge, needed at slot 0 by most guests", .check = check_ignored},
+	{.name = "amd_hostbridge", .description = "the same with an AMD identity", .check = check_ignored},
+	{.name = "lpc", .description = "PCI-ISA bridge that carries COM1 and COM2",
+		.flags = DEVICE_ONE_ONLY | DEVICE_BUS0_ONLY | DEVICE_LPC, .check = check_ignored},
+	{.name = "dummy", .description = "test device: an I/O BAR, two memory BARs, 4 MSI vectors", .check = check_ignored},
+	{.name = "uart", .description = "serial port on PCI", .config_help = "BACKEND",
+		.flags = DEVICE_CONSOLE | DEVICE_ABSENT, .check = check_tty},
+	{.name = "virtio-blk", .description = "virtual disk", .config_help = "PATH[,OPTION...]", .flags = DEVICE_ABSENT},
+	{.name = "virtio-net", .alias = "virtio-tap", .description = "virtual network card",
+		.config_help = "BACKEND[,mac=MAC]", .flags = DEVICE_ABSENT},
+	{.name = "virtio-rnd", .description = "source of random numbers", .flags = DEVICE_ABSENT},
+	{.name = "ahci-cd", .description = "SATA CD-ROM drive", .config_help = "PATH", .flags = DEVICE_ABSENT},
+	{.name = "ahci-hd", .description = "SATA disk", .config_help = "PATH[,OPTION...]", .flags = DEVICE_ABSENT},
+};
+
+const size_t device_type_count = ARRAY_SIZE(device_types);

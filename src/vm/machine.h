@@ -1,0 +1,27 @@
+/*
+ * The board: every chip with its address and its wires, in order (machine.c).
+ */
+#pragma once
+
+#include "accel/accel.h"
+#include "base/err.h"
+
+struct vm;
+struct machine;
+
+/* Needs vm's spaces, memory, loop, clock, accelerator. Opens consoles. */
+int machine_create(struct vm *vm, struct machine **out, struct err *e);
+
+/* The interrupt controller of CPU n; false when the accelerator has its own. */
+bool machine_intc(struct machine *m, unsigned n, struct intc *out);
+void machine_set_cpu(struct machine *m, unsigned n, struct vcpu *v);
+
+/* Puts kernel, tables and CPU state in place. */
+int machine_boot(struct machine *m, struct x86_state *bsp, struct err *e);
+
+/* Presses the power button; false if the guest does not listen to it. */
+bool machine_power_button(struct machine *m);
+
+/* CPUs have stopped: devices finish what they have and drain. */
+void machine_stop(struct machine *m);
+void machine_destroy(struct machine *m);

@@ -1,0 +1,49 @@
+/*
+ * Private to the vm room: one running machine.
+ */
+#pragma once
+
+#include "accel/accel.h"
+#include "base/clock.h"
+#include "base/loop.h"
+#include "boot/boot.h"
+#include "bus/space.h"
+#include "mem/mem.h"
+#include "vm/config.h"
+#include <pthread.h>
+#include <signal.h>
+
+#define VM_RUNNING (-1)
+
+struct machine;
+struct vm;
+
+struct vm_cpu {
+	struct vm *vm;
+	struct vcpu *vcpu;
+	pthread_t thread;
+	bool started;
+};
+
+struct vm {
+	const struct vm_config *config;
+	struct clock_tsc clock;
+	struct loop *loop;
+	struct mem mem;
+	struct space ports, memory;
+	const struct accel_ops *accel;
+	struct accel_host host;
+	struct accel_vm *accel_vm;
+	struct boot_image image;
+	struct machine *machine;
+	struct vm_cpu cpu[MAX_VCPUS];
+	int status;   /* atomic: VM_RUNNING or the first reason to stop (enum exit_status) */
+	bool joining; /* atomic: vCPU threads leave at their next kick */
+	pthread_mutex_t idle_lock;
+	enum cpu_idle idle[MAX_VCPUS];
+	struct loop_fd signal_fd;
+	unsigned stop_requests; /* signals that asked for an end */
+};
+
+/* Ends the machine with this exit status unless something ended it before. Any thread. */
+void vm_stop(struct vm *vm, int status);

@@ -1,0 +1,14 @@
+"""Not Linux, but its boot protocol: memtest86+ reaches its screen on the serial line and tests memory."""
+from machine import Machine, kernel
+
+
+def test_memtest():
+    machine = Machine(["-A", "-m", "64M", "-f", f"kexec,{kernel('memtest86+')},,console=ttyS0,115200"])
+    try:
+        machine.expect(r"Memtest86\+")
+        machine.expect(r"Pass\s*:?\s*\d+%|Pass +\d")
+        machine.expect(r"Test\s*#?\s*:?\s*[1-9]")
+        machine.child.send("\x1dq")
+        machine.wait()
+    finally:
+        machine.kill()
