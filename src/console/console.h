@@ -2,12 +2,17 @@
  * Byte streams between a guest's serial port and the host: the front door of the console room.
  *
  * A console has two directions. Output: console_write queues bytes (bounded ring); the loop thread
- * drains it; when the ring is full write says how many bytes it took and ready is called once there is room again.
- * Nothing is lost and no vCPU ever blocks. Input: receive(opaque, byte buffer) is called on the
- * loop thread and says how many bytes it took; console_rx_ready asks for the rest.
+ * drains it; when the ring is full write says how many bytes it took and ready is called once there
+ * is room again. Nothing is lost and no vCPU ever blocks. Where nobody can read (a pseudo terminal
+ * that nobody opened, a socket without client) the ring keeps the newest 64 KiB for whoever comes.
+ * Input: receive(opaque, byte buffer) is called on the loop thread and says how many bytes it took;
+ * console_rx_ready asks for the rest.
  *
- * Spec strings (-l com1,SPEC; alternatives may be combined with commas as hyperkit does,
- * e.g. autopty=PATH,log=FILE): stdio, null, autopty[=PATH], log=PATH, unix:PATH, /dev/...
+ * Spec strings (-l com1,SPEC; several may be combined with commas, e.g. autopty=PATH,log=FILE; all
+ * get the output): stdio, null, autopty[=PATH], log=PATH, unix:PATH, /dev/...
+ *
+ * Locks: a caller may hold its own lock in console_write and console_rx_ready; the callbacks are
+ * called with no lock held. The process must ignore SIGPIPE.
  */
 #pragma once
 
@@ -27,16 +32,25 @@ struct console_ops {
 /* Pure check of a spec (syntax only, nothing is opened). */
 int console_check(const char *spec, struct err *e);
 
+/* Whether a well-formed spec names stdio, which only one console of the process can have. */
+bool console_uses_stdio(const char *spec);
+
 /* Opens the back end and starts to watch it on loop. stdio may be opened once at a time. */
 int console_open(struct console **out, struct loop *loop, const char *spec, struct err *e);
 
-/* Who receives. Call before the loop runs, or on the loop thread. */
+/*
+ * Who receives. Call before the loop runs, or on the loop thread; input is not read before. The
+ * callbacks must not close the console.
+ */
 void console_attach(struct console *c, const struct console_ops *ops, void *opaque);
 
 size_t console_write(struct console *c, const u8 *buf, size_t len); /* any thread; bytes taken */
 void console_rx_ready(struct console *c);                           /* any thread: receive may take more */
 
-/* Drains output (waits a bounded time for a slow reader), restores the terminal, closes. */
+/*
+ * Drains output (waits a bounded time for a slow reader), restores the terminal, closes. On the loop
+ * thread, or when the loop has stopped; before loop_destroy. Nobody may call console_write any more.
+ */
 void console_close(struct console *c);
 
 /* What was opened, for the user: "stdio", "/dev/pts/4". */

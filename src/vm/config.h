@@ -63,4 +63,6 @@ struct vm_config {
 	bool x2apic;        /* -x */
 	bool no_mptable;    /* -Y */
 	bool stats;         /* --stats */
+
+	void *storage; /* of the strings; private to the command line */
 };

@@ -1,0 +1,26 @@
+/*
+ * Private to console/: terminals that this process put into raw mode, and giving them back on every
+ * way out.
+ */
+#pragma once
+
+#include "base/types.h"
+
+struct tty;
+
+/*
+ * Remembers the settings of the terminal fd (a duplicate is kept) and puts it into raw mode; as a
+ * background job only tty_poll will, once we are in the foreground. NULL when fd is no terminal or
+ * there are too many. From the first one on, fatal signals restore all terminals before they kill.
+ */
+struct tty *tty_open(int fd);
+void tty_close(struct tty *t); /* restores; NULL is fine */
+
+/* Enters raw mode if that is wanted and possible. True if the terminal is raw now. */
+bool tty_poll(struct tty *t);
+
+/* False while another process group owns the terminal (we run in the background). */
+bool tty_foreground(int fd);
+
+/* What ^Z does: restores, stops the job, and is raw again when the job goes on. */
+void tty_suspend(void);

@@ -1,0 +1,160 @@
+/*
+ * A listening UNIX socket with one client at a time; a second one is told so and sent away. Output
+ * while nobody is connected stays in the ring, the newest first to survive, for the next client.
+ *
+ * A socket that an earlier run left behind is replaced, but only if it is a socket and nobody
+ * answers on it. The new one is ours alone (mode 0600): who may connect may type into the guest.
+ */
+#include "base/log.h"
+#include "console/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct server {
+	struct stream s;
+	struct loop_fd listener;
+	struct sockaddr_un addr;
+	bool bound; /* the name is ours; dev and ino tell whether it still is at the end */
+	dev_t dev;
+	ino_t ino;
+};
+
+static void hangup(struct stream *s, int err)
+{
+	stream_set_connected(s, false);
+	stream_drop_input(s);
+	stream_drop_output(s);
+}
+
+static bool read_failed(struct stream *s, int err)
+{
+	hangup(s, err);
+	return true;
+}
+
+static void serve(struct server *u, int fd)
+{
+	int wr = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (wr < 0) {
+		close(fd);
+		return;
+	}
+	stream_set_input(&u->s, fd);
+	if (stream_set_output(&u->s, wr, WRITE_SOCKET))
+		stream_drop_input(&u->s);
+	else
+		console_drain(u->s.console);
+}
+
+static void on_client(void *opaque, u32 revents)
+{
+	static const char busy[] = "xhyve: this console has a client already\r\n";
+	struct server *u = opaque;
+	int fd = accept4(u->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+			log_warn("console %s: no clients from now on: %s", u->s.name, strerrordesc_np(errno));
+			loop_fd_del(u->s.console->loop, &u->listener);
+		}
+		return;
+	}
+	if (u->s.wr.fd < 0) {
+		stream_drop_input(&u->s);
+		serve(u, fd);
+		return;
+	}
+	send(fd, busy, sizeof(busy) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(fd);
+}
+
+static void close_server(struct stream *s)
+{
+	struct server *u = container_of(s, struct server, s);
+	struct stat st;
+
+	if (u->listener.fd >= 0) {
+		loop_fd_del(s->console->loop, &u->listener);
+		close(u->listener.fd);
+	}
+	if (u->bound && lstat(u->addr.sun_path, &st) == 0 && st.st_dev == u->dev && st.st_ino == u->ino)
+		unlink(u->addr.sun_path);
+}
+
+static const struct stream_ops unix_ops = {
+	.hangup = hangup,
+	.read_failed = read_failed,
+	.close = close_server,
+};
+
+/* Removes the socket of an earlier run. 0 if the name is free now. */
+static int remove_stale(struct server *u, struct err *e)
+{
+	const char *path = u->addr.sun_path;
+	struct stat st;
+	int probe, r;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : err_errno(e, -errno, "unix:%s", path);
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(e, -EEXIST, "unix:%s: exists and is not a socket", path);
+	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (probe < 0)
+		return err_errno(e, -errno, "unix:%s", path);
+	r = connect(probe, (struct sockaddr *)&u->addr, sizeof(u->addr)) < 0 ? errno : 0;
+	close(probe);
+	if (r != ECONNREFUSED)
+		return err_set(e, -EADDRINUSE, "unix:%s: in use by another process", path);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_errno(e, -errno, "unix:%s: cannot replace the stale socket", path);
+	return 0;
+}
+
+static int listen_on(struct server *u, struct err *e)
+{
+	const char *path = u->addr.sun_path;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
+
+	if (fd < 0)
+		return err_errno(e, -errno, "unix:%s", path);
+	u->listener.fd = fd;
+	/* Linux gives the name the mode that the socket has when it is bound. */
+	fchmod(fd, 0600);
+	if (bind(fd, (struct sockaddr *)&u->addr, sizeof(u->addr)) < 0 || lstat(path, &st) < 0)
+		return err_errno(e, -errno, "unix:%s", path);
+	u->bound = true;
+	u->dev = st.st_dev;
+	u->ino = st.st_ino;
+	if (listen(fd, 4) < 0)
+		return err_errno(e, -errno, "unix:%s", path);
+	return 0;
+}
+
+int unix_open(struct console *c, const char *path, struct err *e)
+{
+	struct server *u = (struct server *)stream_new(c, sizeof(*u), &unix_ops);
+	int r;
+
+	if (!u)
+		return err_set(e, -ENOMEM, "out of memory");
+	u->listener = (struct loop_fd){.fd = -1, .events = EPOLLIN, .fn = on_client, .opaque = u};
+	u->addr.sun_family = AF_UNIX;
+	snprintf(u->addr.sun_path, sizeof(u->addr.sun_path), "%s", path);
+	snprintf(u->s.name, sizeof(u->s.name), "unix:%s", path);
+	r = remove_stale(u, e);
+	if (!r)
+		r = listen_on(u, e);
+	if (r)
+		return r;
+	r = loop_fd_add(c->loop, &u->listener);
+	return r ? err_errno(e, r, "unix:%s", path) : 0;
+}
