@@ -413,8 +413,9 @@ static enum run_exit fail(struct vcpu *v, const char *what, u64 detail)
 	struct kvm_regs regs = {0};
 
 	ioctl(v->fd, KVM_GET_REGS, &regs);
-	log_error("KVM: CPU %u: %s (0x%llx) at rip 0x%llx", v->id, what, (unsigned long long)detail,
-		(unsigned long long)regs.rip);
+	if (!v->vm->quiet)
+		log_error("KVM: CPU %u: %s (0x%llx) at rip 0x%llx", v->id, what, (unsigned long long)detail,
+			(unsigned long long)regs.rip);
 	return RUN_ERROR;
 }
 

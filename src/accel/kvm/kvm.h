@@ -21,6 +21,7 @@ struct accel_vm {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	bool watching, stopping;
+	bool quiet; /* the probe: failures are an answer, not news */
 	u64 exits_io, exits_mmio; /* atomic, --stats */
 };
 

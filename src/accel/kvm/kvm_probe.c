@@ -219,6 +219,7 @@ static int build(struct probe *p, struct err *e)
 		rc = accel_kvm.vm_create(&config, &p->host, &p->vm, e);
 	if (rc < 0)
 		return rc;
+	p->vm->quiet = true;
 	rc = accel_kvm.mem_map(p->vm, 0, p->ram, RAM_SIZE, false);
 	if (rc < 0)
 		return err_errno(e, rc, "KVM refused memory");
