@@ -13,9 +13,11 @@
 #pragma once
 
 #include "accel/accel.h"
+#include "accel/cpuid.h"
 #include "base/types.h"
 #include "x86/state.h"
 #include "x86/x86.h"
+#include <pthread.h>
 #include <setjmp.h>
 
 #define REG_ZERO 16
@@ -62,13 +64,41 @@ enum cc_kind {
 #define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
 #define TLB_INVALID 1ull /* no page address has bit 0 set */
-enum mmu_idx { MMU_KERNEL, MMU_KERNEL_AC /* SMAP suspended by EFLAGS.AC */, MMU_USER, MMU_NIDX };
+enum mmu_idx {
+	MMU_KERNEL,
+	MMU_KERNEL_AC,  /* SMAP suspended by EFLAGS.AC */
+	MMU_USER,
+	MMU_USER_ALIGN, /* user with alignment checks (CR0.AM and EFLAGS.AC): never filled, always slow */
+	MMU_NIDX
+};
 
 struct tlb_entry {
 	u64 r, w, x;   /* gva of the page if reads / writes / fetches go straight to RAM, else TLB_INVALID */
 	u64 addend;    /* host address = gva + addend */
 };
 static_assert(sizeof(struct tlb_entry) == 32, "indexed by shift");
+
+/* Where an event comes from: decides about the saved RIP, the gate's DPL check and error codes' EXT bit. */
+enum event_kind {
+	EV_FAULT, /* saved RIP: the instruction */
+	EV_TRAP,  /* exception after an instruction: saved RIP is the next one */
+	EV_EXT,   /* external interrupt */
+	EV_NMI,
+	EV_INT_N, /* INT n: gate DPL checked, needs IOPL 3 in VM86 mode */
+	EV_INT_3, /* INT3, INTO: gate DPL checked */
+	EV_INT_1, /* INT1 (ICEBP): like a hardware #DB */
+};
+
+struct cpu_event {
+	bool active;
+	u8 vector, kind;
+	bool has_error;
+	u32 error;
+	u8 advance; /* saved RIP = RIP + advance (software interrupts) */
+};
+
+struct tlb2;
+struct block;
 
 struct cpu {
 	u64 gpr[NREG];
@@ -85,7 +115,7 @@ struct cpu {
 	struct x86_seg seg[X86_NSEG];
 	struct x86_seg ldt, tr;
 	struct x86_table gdt, idt;
-	u64 cr0, cr2, cr3, cr4, efer, xcr0;
+	u64 cr0, cr2, cr3, cr4, cr8 /* without an intc */, efer, xcr0;
 	u64 dr[8];
 
 	union x86_vec vec[16];
@@ -96,22 +126,43 @@ struct cpu {
 	u64 sysenter_cs, sysenter_esp, sysenter_eip, tsc_aux, misc_enable;
 	u64 tsc_offset, tsc_adjust, spec_ctrl;
 	u64 mtrr_def, mtrr_fix[11], mtrr_var[16];
-	u64 mcg_status, mc_ctl[4 * 10];
+	u64 debugctl, bios_sign_id, mcg_status, mcg_ctl, mc_ctl[4 * 10];
+	u64 pdpte[4];            /* PAE: loaded by MOV CR3 (SDM vol. 3, 4.4.1) */
 
 	bool halted, wait_sipi, nmi_blocked, shadow; /* shadow: after STI, MOV SS */
+	bool shadow_ss;          /* the shadow is MOV SS's: it also delays debug traps */
+	bool no_step;            /* this instruction's single-step trap is lost (INT n, SYSCALL) */
+	bool shutdown;           /* triple fault */
+	u32 slow;                /* SLOW_*: reasons for the run loop to look closer */
+	u32 fetch_idx;           /* enum mmu_idx of instruction fetches */
+	u64 code_base;           /* CS.base, 0 in 64-bit mode */
+	u32 db_hit;              /* DR6 bits of data breakpoints and task traps met by this instruction */
+	u32 pauses;
+	pthread_mutex_t own_lock;  /* bus_lock of a CPU outside of a machine */
+	pthread_mutex_t *bus_lock; /* the machine's, for LOCKed accesses that are not one host access */
+	bool bus_locked;           /* held by this CPU: released when a fault leaves the instruction */
 
 	/* fault being raised (between cpu_raise and the run loop) */
 	jmp_buf fault_jmp;
 	struct {
 		u8 vector;
-		bool has_error, soft; /* soft: INT n, INT3, INTO */
+		bool has_error;
+		u8 kind;  /* enum event_kind */
 		u32 error;
 		u64 addr; /* CR2 for #PF */
 	} fault;
+	/* event being delivered: a fault while it is active combines with it (#DF, shutdown) */
+	struct cpu_event event;
 
 	struct tlb_entry tlb[MMU_NIDX][TLB_SIZE];
+	u64 tlb_used[MMU_NIDX][TLB_SIZE / 64]; /* slots that are not empty, for cheap flushes */
+	struct tlb2 *tlb2;       /* second level, keyed by PCID (mmu.c) */
+	const struct block *block; /* being executed (interp) */
 
 	unsigned id;
+	u32 sleeping; /* atomic: the thread waits on the request word */
+	const struct accel_config *cfg;
+	struct cpuid_table cpuid;
 	struct soft_vm *vm;
 	const struct accel_host *host;
 	struct mem *mem;
@@ -126,6 +177,14 @@ struct cpu {
 #define CPU_REQ_SIPI 0x08u /* vector in bits 31:24 of the word */
 #define CPU_REQ_KICK 0x10u
 #define CPU_REQ_TLB 0x20u
+
+/* reasons for the run loop to look closer before or after a block */
+#define SLOW_EVENT 0x01u  /* event.active: deliver it */
+#define SLOW_IDLE 0x02u   /* halted or wait_sipi */
+#define SLOW_SHADOW 0x04u /* shadow: one instruction without interrupts */
+#define SLOW_STEP 0x08u   /* RFLAGS.TF, or a debug trap is due */
+#define SLOW_RF 0x20u     /* RFLAGS.RF: cleared by the next instruction */
+#define SLOW_BREAK 0x10u  /* an execution breakpoint is armed in DR7 */
 
 static inline u64 cpu_rip(const struct cpu *c)
 {
@@ -149,11 +208,21 @@ bool cpu_cond(const struct cpu *c, unsigned cc); /* condition code 0..15 as in J
 NORETURN void cpu_raise(struct cpu *c, unsigned vector);
 NORETURN void cpu_raise_err(struct cpu *c, unsigned vector, u32 error);
 NORETURN void cpu_raise_pf(struct cpu *c, u64 addr, u32 error);
+/* INT n, INT3, INTO, INT1: RIP is past the instruction; the gate is entered from the next one. */
+NORETURN void cpu_raise_soft(struct cpu *c, unsigned vector, enum event_kind kind);
 
-/* After the current instruction leave the block (modes, interrupts or code may have changed). */
-static inline void cpu_end_block(struct cpu *c)
-{
-	c->end = c->insn + 1;
-}
+/*
+ * After a longjmp to fault_jmp: what was raised becomes the event to deliver, RIP is the faulting
+ * instruction's; a fault during a delivery combines with it (#DF, shutdown).
+ */
+void cpu_fault_taken(struct cpu *c);
+/* Delivers c->event through the IDT. May raise. */
+void cpu_deliver(struct cpu *c);
+/* Starts the delivery of an event that no instruction raised. */
+void cpu_set_event(struct cpu *c, unsigned vector, enum event_kind kind);
 
+extern const struct insn cpu_no_insn; /* c->insn while no instruction executes: length 0 */
+
+void cpu_init_state(struct cpu *c); /* INIT: everything that INIT resets (SDM vol. 3, table 10-1) */
+u64 cpu_tsc(const struct cpu *c);   /* guest TSC now */
 void cpu_update_mode(struct cpu *c); /* hf, mmu_idx, cpl-dependent state from CRs, EFER, CS, SS, EFLAGS */

@@ -110,6 +110,23 @@ void mmu_unlock(struct cpu *c);
  */
 u64 mmu_linear(struct cpu *c, unsigned seg, u64 off, unsigned size, bool write);
 
+/* True if lin may be used in the current mode (canonical in 64-bit mode). */
+static inline bool mmu_canonical(u64 lin)
+{
+	return (u64)((s64)(lin << 16) >> 16) == lin;
+}
+
+/* Raises the faults that an access of len bytes (1..4096) at lin would raise, without making it. */
+void mmu_probe(struct cpu *c, u64 lin, unsigned len, enum access acc);
+
+/* Device or RAM access at a guest physical address, within one page. */
+u64 mmu_phys_ld(struct cpu *c, u64 gpa, unsigned size);
+void mmu_phys_st(struct cpu *c, u64 gpa, unsigned size, u64 val);
+
+/* With an explicit privilege: stacks of another CPL. */
+u64 mem_ld_idx(struct cpu *c, enum mmu_idx idx, u64 lin, unsigned size);
+void mem_st_idx(struct cpu *c, enum mmu_idx idx, u64 lin, unsigned size, u64 val);
+
 /* Supervisor access to system structures (descriptor tables, TSS), whatever the CPL. */
 u64 mem_ld_sys(struct cpu *c, u64 lin, unsigned size);
 void mem_st_sys(struct cpu *c, u64 lin, unsigned size, u64 val);
@@ -117,5 +134,14 @@ void mem_st_sys(struct cpu *c, u64 lin, unsigned size, u64 val);
 /* gva -> gpa for a fetch at the current CPL; raises #PF. */
 u64 mmu_fetch_gpa(struct cpu *c, u64 lin);
 
-void mmu_flush(struct cpu *c, bool global);  /* non-global entries, or all */
+/*
+ * A second TLB behind the inline one keeps translations of several PCIDs, so that a CR3 switch that
+ * need not flush does not.
+ */
+int mmu_init(struct cpu *c);
+void mmu_fini(struct cpu *c);
+void mmu_switch(struct cpu *c);                /* CR3 or PCID changed: nothing of the old space stays inline */
+void mmu_flush_pcid(struct cpu *c, u32 pcid);  /* its non-global translations */
+void mmu_flush_page_pcid(struct cpu *c, u64 lin, u32 pcid);
+void mmu_flush(struct cpu *c, bool global);  /* non-global entries of the current PCID, or all */
 void mmu_flush_page(struct cpu *c, u64 lin); /* INVLPG */

@@ -109,6 +109,12 @@ static inline u64 insn_lin(struct cpu *c, const struct insn *i, unsigned size, b
 	return mmu_linear(c, i->seg, a, size, write);
 }
 
+/* After the current instruction leave the block (modes, interrupts or code may have changed). */
+static inline void cpu_end_block(struct cpu *c)
+{
+	c->end = c->insn + 1;
+}
+
 static inline bool insn_is64(const struct cpu *c)
 {
 	return c->hf & HF_CS64;
