@@ -1,0 +1,22 @@
+/*
+ * ELF kernels: an x86-64 executable whose program headers say which bytes go to which physical
+ * address. Pure: checks the bytes and fills segments that point into them.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "boot/boot.h"
+
+bool elf_probe(const u8 *file, u64 len);
+
+/*
+ * How many bytes of the file matter (program headers and loaded parts; debug sections do not), judged
+ * from its first bytes. size is the file's. Never more than size.
+ */
+u64 elf_extent(const u8 *head, u64 len, u64 size);
+
+/*
+ * Fills segments, entry and end (first byte after the last segment). Everything must be in
+ * [1 MiB, limit) of guest memory, without overlaps, and the entry inside a segment.
+ */
+int elf_parse(const u8 *file, u64 len, u64 limit, const char *name, struct boot_image *img, u64 *end, struct err *e);

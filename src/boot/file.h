@@ -1,0 +1,28 @@
+/*
+ * Files that a guest is made of. Only regular files are taken: a FIFO would block, a device or a
+ * directory gives confusing errors later. A file is read once, completely, and must have the same
+ * size before and after.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/types.h"
+
+#define BOOT_FILE_MAX (4 * GiB - 1)
+
+struct boot_file {
+	const char *what; /* "kernel", "initrd": for messages */
+	const char *path;
+	int fd;
+	u64 size;
+};
+
+/* Opens a regular, non-empty file of less than 4 GiB. */
+int boot_file_open(struct boot_file *f, const char *what, const char *path, struct err *e);
+void boot_file_close(struct boot_file *f);
+
+/* Reads exactly [0, len) and checks that the size did not change. len <= size. */
+int boot_file_read(struct boot_file *f, void *buf, u64 len, struct err *e);
+
+/* The first bytes, at most len, without the check: *got is how many. */
+int boot_file_peek(struct boot_file *f, void *buf, u64 len, u64 *got, struct err *e);
