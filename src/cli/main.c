@@ -7,6 +7,8 @@
 #include "vm/vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 static int report(const struct err *e)
 {
@@ -21,6 +23,15 @@ static int print(enum cli_action what)
 		return 0;
 	log_error("cannot write to standard output: %s", strerror(errno));
 	return EXIT_FAILED;
+}
+
+/* A closed standard descriptor would be taken by the next file that is opened: "<&-" means /dev/null. */
+static void fill_standard_descriptors(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0)
+			return;
+	}
 }
 
 static int run(const struct vm_config *c)
@@ -46,6 +57,7 @@ int main(int argc, char **argv)
 		return report(&e);
 	if (r != CLI_RUN)
 		return print((enum cli_action)r);
+	fill_standard_descriptors();
 	r = run(&c);
 	cli_config_free(&c);
 	return r;
