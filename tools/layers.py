@@ -18,7 +18,7 @@ ALLOWED = {
     "net": {"base"},
     "console": {"base"},
     "accel": {"base", "mem", "x86", "bus"},
-    "dev": {"base", "mem", "bus", "block", "net"},
+    "dev": {"base", "mem", "x86", "bus", "block", "net"},
     "boot": {"base", "mem", "x86"},
     "vm": {"base", "mem", "x86", "bus", "block", "net", "console", "accel", "dev", "boot"},
     "cli": {"base", "vm", "console"},

@@ -24,6 +24,8 @@ struct intc_ops {
 	/* CR8 = TPR bits 7:4. */
 	u8 (*cr8_read)(void *opaque);
 	void (*cr8_write)(void *opaque, u8 val);
+	/* The guest moved its TSC: guest TSC = the machine clock's TSC + offset. May be NULL. */
+	void (*tsc_moved)(void *opaque, u64 offset);
 	/* INIT reached this CPU: LAPIC registers to their INIT values (the APIC id and mode stay). */
 	void (*init)(void *opaque);
 };
