@@ -66,6 +66,11 @@ static u32 data_idx(const struct cpu *c)
 	return (c->cr4 & CR4_SMAP) && (c->eflags & FL_AC) ? MMU_KERNEL_AC : MMU_KERNEL;
 }
 
+void cpu_update_ac(struct cpu *c)
+{
+	c->mmu_idx = data_idx(c);
+}
+
 void cpu_update_mode(struct cpu *c)
 {
 	if (!(c->cr0 & CR0_PE))

@@ -225,4 +225,5 @@ extern const struct insn cpu_no_insn; /* c->insn while no instruction executes: 
 
 void cpu_init_state(struct cpu *c); /* INIT: everything that INIT resets (SDM vol. 3, table 10-1) */
 u64 cpu_tsc(const struct cpu *c);   /* guest TSC now */
+void cpu_update_ac(struct cpu *c);  /* after EFLAGS.AC changed alone: mmu_idx */
 void cpu_update_mode(struct cpu *c); /* hf, mmu_idx, cpl-dependent state from CRs, EFER, CS, SS, EFLAGS */

@@ -8,41 +8,8 @@
 #include "accel/soft/debug.h"
 #include "accel/soft/engine.h"
 #include "accel/soft/interp/insn.h"
+#include "accel/soft/frame.h"
 #include "accel/soft/task.h"
-
-/* A stack under construction. */
-struct frame {
-	struct x86_seg ss;
-	u64 sp;
-	unsigned width; /* bytes of a push */
-	enum mmu_idx idx;
-	u32 ext;
-};
-
-static u64 sp_mask(const struct cpu *c, const struct frame *f)
-{
-	if (f->width == 8)
-		return ~0ull;
-	return f->ss.attr & SEG_ATTR_DB ? 0xffffffffull : 0xffffull;
-}
-
-static void push(struct cpu *c, struct frame *f, u64 v)
-{
-	u64 lin;
-
-	f->sp = (f->sp & ~sp_mask(c, f)) | ((f->sp - f->width) & sp_mask(c, f));
-	if (f->width == 8) {
-		lin = f->sp;
-		if (!mmu_canonical(lin))
-			cpu_raise_err(c, EXC_SS, f->ext);
-	} else {
-		u64 off = f->sp & sp_mask(c, f);
-		if ((c->cr0 & CR0_PE) ? !seg_allows(&f->ss, off, f->width, true) : off + f->width - 1 > f->ss.limit)
-			cpu_raise_err(c, EXC_SS, f->ext);
-		lin = (u32)(f->ss.base + off);
-	}
-	mem_st_idx(c, f->idx, lin, f->width, v & ones(f->width));
-}
 
 /* RFLAGS as saved: RF tells that the instruction is to be restarted. */
 static u32 saved_flags(const struct cpu *c, const struct cpu_event *e)
@@ -87,9 +54,9 @@ static void deliver_real(struct cpu *c, const struct cpu_event *e)
 	if (entry + 3 > c->idt.limit)
 		cpu_raise_err(c, EXC_GP, idt_error(e));
 	u32 target = (u32)mem_ld_sys(c, c->idt.base + entry, 4);
-	push(c, &f, saved_flags(c, e) & ~(u32)FL_RF);
-	push(c, &f, c->seg[SEG_CS].sel);
-	push(c, &f, c->gpr[REG_RIP] + e->advance);
+	frame_push(c, &f, saved_flags(c, e) & ~(u32)FL_RF);
+	frame_push(c, &f, c->seg[SEG_CS].sel);
+	frame_push(c, &f, c->gpr[REG_RIP] + e->advance);
 	enter(c, &f, target & 0xffff, FL_IF | FL_TF | FL_AC | FL_RF);
 	seg_real(&c->seg[SEG_CS], (u16)(target >> 16));
 }
@@ -129,26 +96,12 @@ static unsigned read_handler_cs(struct cpu *c, u16 sel, u32 ext, struct desc *d)
 	return desc_conforming(d) ? c->cpl : desc_dpl(d);
 }
 
-static void inner_stack(struct cpu *c, struct frame *f, unsigned cpl)
-{
-	struct desc d;
-	u16 ss;
-	u32 esp;
-
-	tss_stack(c, cpl, f->ext, &ss, &esp);
-	seg_check_stack(c, ss, cpl, EXC_TS, f->ext, &d);
-	desc_set_accessed(c, &d);
-	seg_from_desc(&f->ss, ss, &d);
-	f->sp = esp;
-	f->idx = MMU_KERNEL;
-}
-
 static void push_vm86_segments(struct cpu *c, struct frame *f)
 {
-	push(c, f, c->seg[SEG_GS].sel);
-	push(c, f, c->seg[SEG_FS].sel);
-	push(c, f, c->seg[SEG_DS].sel);
-	push(c, f, c->seg[SEG_ES].sel);
+	frame_push(c, f, c->seg[SEG_GS].sel);
+	frame_push(c, f, c->seg[SEG_FS].sel);
+	frame_push(c, f, c->seg[SEG_DS].sel);
+	frame_push(c, f, c->seg[SEG_ES].sel);
 }
 
 static void null_data_segments(struct cpu *c)
@@ -185,22 +138,22 @@ static void deliver_legacy(struct cpu *c, const struct cpu_event *e)
 		return;
 	}
 	f.width = gate >> 43 & 1 ? 4 : 2;
-	f.idx = c->cpl == 3 ? MMU_USER : MMU_KERNEL;
+	f.idx = mmu_idx_of(c->cpl);
 	cpl = read_handler_cs(c, gate_sel(gate), f.ext, &cs);
 	if (vm86 && cpl != 0)
 		cpu_raise_err(c, EXC_GP, (gate_sel(gate) & 0xfffc) | f.ext);
 	if (cpl < c->cpl) {
-		inner_stack(c, &f, cpl);
+		frame_inner(c, &f, cpl);
 		if (vm86)
 			push_vm86_segments(c, &f);
-		push(c, &f, c->seg[SEG_SS].sel);
-		push(c, &f, c->gpr[RSP]);
+		frame_push(c, &f, c->seg[SEG_SS].sel);
+		frame_push(c, &f, c->gpr[RSP]);
 	}
-	push(c, &f, saved_flags(c, e));
-	push(c, &f, c->seg[SEG_CS].sel);
-	push(c, &f, c->gpr[REG_RIP] + e->advance);
+	frame_push(c, &f, saved_flags(c, e));
+	frame_push(c, &f, c->seg[SEG_CS].sel);
+	frame_push(c, &f, c->gpr[REG_RIP] + e->advance);
 	if (e->has_error)
-		push(c, &f, e->error);
+		frame_push(c, &f, e->error);
 	u64 rip = f.width == 4 ? gate_off32(gate) : gate & 0xffff;
 	struct x86_seg seg;
 	seg_from_desc(&seg, gate_sel(gate), &cs);
@@ -248,21 +201,19 @@ static void deliver_long(struct cpu *c, const struct cpu_event *e)
 	else if (cpl < c->cpl)
 		f.sp = tss_stack64(c, cpl, f.ext);
 	f.sp &= ~15ull;
-	f.idx = cpl == 3 ? MMU_USER : MMU_KERNEL;
-	push(c, &f, c->seg[SEG_SS].sel);
-	push(c, &f, c->gpr[RSP]);
-	push(c, &f, saved_flags(c, e));
-	push(c, &f, c->seg[SEG_CS].sel);
-	push(c, &f, c->gpr[REG_RIP] + e->advance);
+	f.idx = mmu_idx_of(cpl);
+	frame_push(c, &f, c->seg[SEG_SS].sel);
+	frame_push(c, &f, c->gpr[RSP]);
+	frame_push(c, &f, saved_flags(c, e));
+	frame_push(c, &f, c->seg[SEG_CS].sel);
+	frame_push(c, &f, c->gpr[REG_RIP] + e->advance);
 	if (e->has_error)
-		push(c, &f, e->error);
+		frame_push(c, &f, e->error);
 	rip = gate_off32(lo) | hi << 32;
 	if (!mmu_canonical(rip))
 		cpu_raise_err(c, EXC_GP, f.ext);
-	if (cpl < c->cpl) {
-		seg_null(&c->seg[SEG_SS], (u16)cpl);
-		c->seg[SEG_SS].attr |= (u16)(cpl << SEG_ATTR_DPL_SHIFT);
-	}
+	if (cpl < c->cpl)
+		seg_null_ss(c, cpl);
 	enter(c, &f, rip, FL_TF | FL_NT | FL_RF | FL_VM | (lo >> 40 & 1 ? 0 : FL_IF));
 	seg_set_cs(c, gate_sel(lo), &cs, cpl);
 }

@@ -111,6 +111,13 @@ void mmu_flush(struct cpu *c, bool global)
 	memset(t->bloom_big, 0, sizeof(t->bloom_big));
 }
 
+void mmu_flush_nonglobal(struct cpu *c)
+{
+	mmu_switch(c);
+	for (u32 n = 0; n < PCID_GLOBAL; n++)
+		next_gen(c->tlb2, n);
+}
+
 static u64 key_of(u64 lin, u32 pcid)
 {
 	return ((lin >> PAGE_SHIFT) & 0xfffffffffull) | (u64)pcid << 36;

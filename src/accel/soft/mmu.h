@@ -123,6 +123,11 @@ void mmu_probe(struct cpu *c, u64 lin, unsigned len, enum access acc);
 u64 mmu_phys_ld(struct cpu *c, u64 gpa, unsigned size);
 void mmu_phys_st(struct cpu *c, u64 gpa, unsigned size, u64 val);
 
+static inline enum mmu_idx mmu_idx_of(unsigned cpl)
+{
+	return cpl == 3 ? MMU_USER : MMU_KERNEL;
+}
+
 /* With an explicit privilege: stacks of another CPL. */
 u64 mem_ld_idx(struct cpu *c, enum mmu_idx idx, u64 lin, unsigned size);
 void mem_st_idx(struct cpu *c, enum mmu_idx idx, u64 lin, unsigned size, u64 val);
@@ -143,5 +148,6 @@ void mmu_fini(struct cpu *c);
 void mmu_switch(struct cpu *c);                /* CR3 or PCID changed: nothing of the old space stays inline */
 void mmu_flush_pcid(struct cpu *c, u32 pcid);  /* its non-global translations */
 void mmu_flush_page_pcid(struct cpu *c, u64 lin, u32 pcid);
+void mmu_flush_nonglobal(struct cpu *c);       /* of every PCID */
 void mmu_flush(struct cpu *c, bool global);  /* non-global entries of the current PCID, or all */
 void mmu_flush_page(struct cpu *c, u64 lin); /* INVLPG */

@@ -135,6 +135,13 @@ void seg_null(struct x86_seg *s, u16 sel)
 	s->base = 0;
 }
 
+void seg_null_ss(struct cpu *c, unsigned cpl)
+{
+	seg_null(&c->seg[SEG_SS], (u16)cpl);
+	/* The DPL of a null SS is its RPL, so that the CPL can be read there. */
+	c->seg[SEG_SS].attr |= (u16)(cpl << SEG_ATTR_DPL_SHIFT);
+}
+
 /* --- loads --- */
 
 void seg_check_stack(struct cpu *c, u16 sel, unsigned cpl, unsigned vector, u32 ext, struct desc *d)
@@ -155,9 +162,7 @@ static void load_ss(struct cpu *c, u16 sel)
 	if (sel_null(sel)) {
 		if (!(c->hf & HF_CS64) || c->cpl == 3 || (sel & 3) != c->cpl)
 			cpu_raise_err(c, EXC_GP, 0);
-		seg_null(&c->seg[SEG_SS], sel);
-		/* The DPL of a null SS is its RPL, so that CPL can be read there. */
-		c->seg[SEG_SS].attr |= (u16)((sel & 3) << SEG_ATTR_DPL_SHIFT);
+		seg_null_ss(c, c->cpl);
 	} else {
 		seg_check_stack(c, sel, c->cpl, EXC_GP, 0, &d);
 		desc_set_accessed(c, &d);

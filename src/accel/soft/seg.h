@@ -98,6 +98,7 @@ void seg_from_desc(struct x86_seg *s, u16 sel, const struct desc *d);
 void seg_real(struct x86_seg *s, u16 sel); /* real and VM86 mode: base from selector, rest kept */
 void seg_vm86(struct x86_seg *s, u16 sel); /* all fixed */
 void seg_null(struct x86_seg *s, u16 sel);
+void seg_null_ss(struct cpu *c, unsigned cpl); /* the null SS of 64-bit mode at privilege cpl */
 
 /* May [off, off+size) of s be accessed (legacy modes)? */
 bool seg_allows(const struct x86_seg *s, u64 off, unsigned size, bool write);

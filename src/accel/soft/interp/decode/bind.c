@@ -3,6 +3,7 @@
  * every instruction; the mnemonic's binder adds the rest and picks the handler.
  */
 #include "accel/soft/interp/decode.h"
+#include "accel/soft/interp/sys.h"
 
 u8 reg8_off(ZydisRegister r)
 {
@@ -322,7 +323,9 @@ enum decoded decode_insn(const struct decoders *ds, const struct cpuid_table *cp
 		return fixed(i, op_gp);
 	if (!ZYAN_SUCCESS(st))
 		return fixed(i, op_ud);
-	bind = insn_binders[d.zi.mnemonic];
+	bind = sys_form(&d);
+	if (!bind)
+		bind = insn_binders[d.zi.mnemonic];
 	if (!bind || !have_insn(cpuid, &d.zi))
 		return fixed(i, op_ud);
 	memset(i, 0, sizeof(*i));
