@@ -229,6 +229,8 @@ static int check_consoles(const struct vm_config *c, struct err *e)
 	char name[SLOT_NAME_MAX], user[64] = "";
 	bool lpc = false;
 
+	if (c->bvmcons)
+		snprintf(user, sizeof(user), "-b");
 	for (unsigned i = 0; i < c->nslots; i++)
 		lpc |= (c->slots[i].type->flags & DEVICE_LPC) != 0;
 	for (unsigned i = 0; i < CONFIG_LPC_PORTS; i++) {

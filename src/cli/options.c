@@ -9,7 +9,7 @@
 /* In the order of the help text. */
 const struct option_def option_defs[] = {
 	{{'A', NULL, NULL, "ACPI tables: power button, power off, all interrupt routing"}, FLAG(acpi)},
-	{{'b', NULL, NULL, "FreeBSD's bvmcons console at port 0x220"}, FLAG(bvmcons)},
+	{{'b', NULL, NULL, "FreeBSD's bvmcons console at port 0x220, on stdio"}, FLAG(bvmcons)},
 	{{'c', NULL, "N", "number of CPUs, 1 to 16 (default 1)"}, opt_cpus, 0},
 	{{'C', NULL, NULL, "put the guest's memory into a core dump of xhyve"}, FLAG(core_has_ram)},
 	{{'e', NULL, NULL, "end when the guest uses an I/O port that nothing answers"}, FLAG(strict_io)},

@@ -236,6 +236,32 @@ static int open_items(struct console *c, const struct spec *spec, struct err *e)
 	return 0;
 }
 
+static struct console *console_new(struct loop *loop, struct err *e)
+{
+	struct console *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		err_set(e, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	c->loop = loop;
+	c->refs = 1;
+	pthread_mutex_init(&c->lock, NULL);
+	return c;
+}
+
+/* Hands the console out, or closes it when r says that a back end failed. */
+static int console_finish(struct console **out, struct console *c, int r)
+{
+	if (r) {
+		console_close(c);
+		return r;
+	}
+	make_name(c);
+	*out = c;
+	return 0;
+}
+
 int console_open(struct console **out, struct loop *loop, const char *text, struct err *e)
 {
 	struct console *c;
@@ -244,23 +270,17 @@ int console_open(struct console **out, struct loop *loop, const char *text, stru
 
 	if (r)
 		return r;
-	c = calloc(1, sizeof(*c));
-	if (!c) {
-		spec_free(&spec);
-		return err_set(e, -ENOMEM, "out of memory");
-	}
-	c->loop = loop;
-	c->refs = 1;
-	pthread_mutex_init(&c->lock, NULL);
-	r = open_items(c, &spec, e);
+	c = console_new(loop, e);
+	r = c ? console_finish(out, c, open_items(c, &spec, e)) : -ENOMEM;
 	spec_free(&spec);
-	if (r) {
-		console_close(c);
-		return r;
-	}
-	make_name(c);
-	*out = c;
-	return 0;
+	return r;
+}
+
+int console_open_tcp(struct console **out, struct loop *loop, u16 port, struct err *e)
+{
+	struct console *c = console_new(loop, e);
+
+	return c ? console_finish(out, c, tcp_open(c, port, e)) : -ENOMEM;
 }
 
 void console_close(struct console *c)

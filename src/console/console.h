@@ -38,6 +38,9 @@ bool console_uses_stdio(const char *spec);
 /* Opens the back end and starts to watch it on loop. stdio may be opened once at a time. */
 int console_open(struct console **out, struct loop *loop, const char *spec, struct err *e);
 
+/* A console on a TCP port of the loopback, one client at a time (-g). */
+int console_open_tcp(struct console **out, struct loop *loop, u16 port, struct err *e);
+
 /*
  * Who receives. Call before the loop runs, or on the loop thread; input is not read before. The
  * callbacks must not close the console.

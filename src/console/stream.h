@@ -111,6 +111,7 @@ int stdio_open(struct console *c, struct err *e);
 int pty_open(struct console *c, const char *path, struct err *e);
 int log_open(struct console *c, const char *path, struct err *e);
 int unix_open(struct console *c, const char *path, struct err *e);
+int tcp_open(struct console *c, u16 port, struct err *e);
 int device_open(struct console *c, const char *path, struct err *e);
 
 /* console.c: output or input is looked at on the loop thread soon. Any thread, lock not held. */

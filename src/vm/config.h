@@ -48,10 +48,10 @@ struct vm_config {
 
 	const char *uuid;    /* -U as 8-4-4-4-12 hex digits; NULL: derived */
 	const char *pidfile; /* -F */
-	u16 bvmdebug_port;   /* -g: TCP port, 0 = off */
+	u16 bvmdebug_port;   /* -g: TCP port of the loopback (console_open_tcp), 0 = off */
 
 	bool acpi;          /* -A */
-	bool bvmcons;       /* -b */
+	bool bvmcons;       /* -b: on stdio, which no other console has then */
 	bool core_has_ram;  /* -C: guest memory is part of a core dump */
 	bool strict_io;     /* -e: an access to a port nobody has ends the machine */
 	bool exit_on_hlt;   /* -H */

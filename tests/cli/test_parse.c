@@ -397,6 +397,8 @@ static const struct bad {
 	{"-l com1,stdio" K, "-l com1,stdio: the ports belong to the lpc device: add -s 31,lpc"},
 	{"-s 31,lpc -l com1,stdio -l com2,stdio" K, "-l com2: stdio is already used by -l com1"},
 	{"-s 31,lpc -l com1,stdio -s 2,uart,log=x,stdio" K, "-s 2,uart: stdio is already used by -l com1"},
+	{"-s 31,lpc -l com1,stdio -b" K, "-l com1: stdio is already used by -b"},
+	{"-b -s 2,uart,stdio" K, "-s 2,uart: stdio is already used by -b"},
 	{"-s 2,uart,stdio -s 3,uart,stdio" K, "-s 3,uart: stdio is already used by -s 2,uart"},
 	/* -p */
 	{"-p 0" K, "-p 0: must be VCPU:HOSTCPU"},

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -966,7 +967,7 @@ static void test_autopty(void **state)
 static void test_autopty_alone(void **state)
 {
 	const char *path = path_of("precious");
-	char spec[200], text[64], name[64];
+	char spec[200], text[64], name[64], *all;
 	u8 block[1000];
 	struct guest g;
 	struct err e = {0};
@@ -987,15 +988,16 @@ static void test_autopty_alone(void **state)
 	snprintf(name, sizeof(name), "%s", console_name(g.c));
 	fd = open(name, O_RDWR | O_NOCTTY);
 	assert_true(fd >= 0);
+	all = malloc(65536);
 	for (size_t seen = 0; seen < 65536;) {
-		char buf[4096];
-		ssize_t n = read(fd, buf, sizeof(buf));
+		ssize_t n = read(fd, all + seen, 65536 - seen);
 
 		assert_true(n > 0);
 		seen += (size_t)n;
-		if (seen == 65536)
-			assert_memory_equal(buf + n - 7, "the end", 7);
 	}
+	assert_memory_equal(all, block, sizeof(block));
+	assert_memory_equal(all + 65536 - 7, "the end", 7);
+	free(all);
 	close(fd);
 	guest_stop(&g);
 }
@@ -1115,6 +1117,35 @@ static void test_unix_stalled_client(void **state)
 	guest_stop(&g);
 }
 
+static void test_tcp(void **state)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	struct guest g;
+	struct err e = {0};
+	struct console *second;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	/* A port that is free at this moment. */
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	close(fd);
+	assert_int_equal(guest_open(&g, "null", &e), 0);
+	console_close(g.c);
+	assert_int_equal(console_open_tcp(&g.c, g.loop, ntohs(a.sin_port), &e), 0);
+	assert_int_equal(console_open_tcp(&second, g.loop, ntohs(a.sin_port), &e), -EADDRINUSE);
+	console_attach(g.c, &guest_ops, &g);
+	guest_run(&g);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	say(&g, "from the guest");
+	expect_read(fd, "from the guest");
+	assert_int_equal(write(fd, "to it", 5), 5);
+	expect_input(&g, "to it");
+	guest_stop(&g);
+	close(fd);
+}
+
 static void test_device(void **state)
 {
 	struct terminal t;
@@ -1200,6 +1231,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_unix),
 		cmocka_unit_test(test_unix_stale),
 		cmocka_unit_test(test_unix_stalled_client),
+		cmocka_unit_test(test_tcp),
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_close_with_work_posted),
 	};

@@ -1,15 +1,17 @@
 /*
- * A listening UNIX socket with one client at a time; a second one is told so and sent away. Output
- * while nobody is connected stays in the ring, the newest first to survive, for the next client.
+ * Listening sockets, UNIX and TCP, with one client at a time; a second one is told so and sent away.
+ * While nobody is connected the ring keeps the newest output for the next client.
  *
- * A socket that an earlier run left behind is replaced, but only if it is a socket and nobody
+ * A UNIX socket that an earlier run left behind is replaced, but only if it is a socket and nobody
  * answers on it. The new one is ours alone (mode 0600): who may connect may type into the guest.
+ * TCP listens on the loopback only, for the same reason.
  */
 #include "base/log.h"
 #include "console/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -20,7 +22,7 @@
 struct server {
 	struct stream s;
 	struct loop_fd listener;
-	struct sockaddr_un addr;
+	struct sockaddr_un addr; /* family 0: TCP */
 	bool bound; /* the name is ours; dev and ino tell whether it still is at the end */
 	dev_t dev;
 	ino_t ino;
@@ -89,7 +91,7 @@ static void close_server(struct stream *s)
 		unlink(u->addr.sun_path);
 }
 
-static const struct stream_ops unix_ops = {
+static const struct stream_ops server_ops = {
 	.hangup = hangup,
 	.read_failed = read_failed,
 	.close = close_server,
@@ -139,14 +141,22 @@ static int listen_on(struct server *u, struct err *e)
 	return 0;
 }
 
+static struct server *server_new(struct console *c)
+{
+	struct server *u = (struct server *)stream_new(c, sizeof(*u), &server_ops);
+
+	if (u)
+		u->listener = (struct loop_fd){.fd = -1, .events = EPOLLIN, .fn = on_client, .opaque = u};
+	return u;
+}
+
 int unix_open(struct console *c, const char *path, struct err *e)
 {
-	struct server *u = (struct server *)stream_new(c, sizeof(*u), &unix_ops);
+	struct server *u = server_new(c);
 	int r;
 
 	if (!u)
 		return err_set(e, -ENOMEM, "out of memory");
-	u->listener = (struct loop_fd){.fd = -1, .events = EPOLLIN, .fn = on_client, .opaque = u};
 	u->addr.sun_family = AF_UNIX;
 	snprintf(u->addr.sun_path, sizeof(u->addr.sun_path), "%s", path);
 	snprintf(u->s.name, sizeof(u->s.name), "unix:%s", path);
@@ -157,4 +167,27 @@ int unix_open(struct console *c, const char *path, struct err *e)
 		return r;
 	r = loop_fd_add(c->loop, &u->listener);
 	return r ? err_errno(e, r, "unix:%s", path) : 0;
+}
+
+int tcp_open(struct console *c, u16 port, struct err *e)
+{
+	const struct sockaddr_in addr = {
+		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct server *u = server_new(c);
+	const int on = 1;
+	int r;
+
+	if (!u)
+		return err_set(e, -ENOMEM, "out of memory");
+	snprintf(u->s.name, sizeof(u->s.name), "127.0.0.1:%u", port);
+	u->listener.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (u->listener.fd < 0)
+		return err_errno(e, -errno, "%s", u->s.name);
+	/* Connections of an earlier run that linger do not keep the port from us. */
+	setsockopt(u->listener.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(u->listener.fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+		listen(u->listener.fd, 4) < 0)
+		return err_errno(e, -errno, "%s", u->s.name);
+	r = loop_fd_add(c->loop, &u->listener);
+	return r ? err_errno(e, r, "%s", u->s.name) : 0;
 }
