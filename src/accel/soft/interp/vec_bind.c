@@ -88,7 +88,7 @@ static void operands(const struct dec *d, struct insn *i, struct shape *s)
 				add_gpr(i, o, k);
 			add_reg(i, n++, reg_num(o->reg.value));
 		} else if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-			if (k == 0)
+			if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
 				s->store = true;
 			if (!i->aux2)
 				i->aux2 = (u8)(o->size / 8);
