@@ -246,16 +246,32 @@ static void leaf_d(const struct cpuid_table *t, u32 sub, u64 xcr0, struct cpuid_
 	}
 }
 
-/* TSC = crystal * numerator / denominator; the "crystal" is the TSC itself, so that no digit is lost. */
+/*
+ * TSC = crystal * numerator / denominator. Linux multiplies the crystal in kHz by the numerator in 32
+ * bits, so the numerator must stay below 4294; the best fraction within that is right to about 10^-7
+ * (continued fraction of tsc_hz / crystal).
+ */
+#define NUMERATOR_MAX 4294u
+
 static void leaf_15(const struct cpuid_table *t, struct cpuid_regs *r)
 {
-	unsigned shift = t->tsc_hz >> 32 ? 32 - (unsigned)__builtin_clz((u32)(t->tsc_hz >> 32)) : 0;
+	u64 n0 = 0, n1 = 1, d0 = 1, d1 = 0;
+	u64 a = t->tsc_hz, b = CRYSTAL_HZ;
 
-	if (!t->tsc_hz)
+	while (b) {
+		u64 q = a / b, n2 = q * n1 + n0, d2 = q * d1 + d0;
+
+		if (n2 > NUMERATOR_MAX || d2 > NUMERATOR_MAX)
+			break;
+		n0 = n1, n1 = n2, d0 = d1, d1 = d2;
+		u64 rest = a - q * b;
+		a = b, b = rest;
+	}
+	if (!t->tsc_hz || !d1)
 		return;
-	r->eax = 1;
-	r->ebx = 1u << shift;
-	r->ecx = (u32)(t->tsc_hz >> shift);
+	r->eax = (u32)d1;
+	r->ebx = (u32)n1;
+	r->ecx = CRYSTAL_HZ;
 }
 
 static void leaf_16(const struct cpuid_table *t, struct cpuid_regs *r)

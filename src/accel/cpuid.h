@@ -17,6 +17,9 @@ enum cpuid_word {
 #define PHYS_BITS 40
 #define PHYS_MASK ((1ull << PHYS_BITS) - 1)
 
+/* Input of the local APIC's timer, named as the crystal in leaf 0x15: Linux takes one for the other. */
+#define CRYSTAL_HZ 1000000000u
+
 #define CF(word, bit) ((u32)(CW_##word) << 5 | (bit))
 #define CF_PSE CF(1_EDX, 3)
 #define CF_PAT CF(1_EDX, 16)

@@ -17,6 +17,12 @@ u64 cpu_tsc(const struct cpu *c)
 	return __rdtsc() - (c->host->clock ? c->host->clock->tsc0 : 0) + c->tsc_offset;
 }
 
+void cpu_tsc_moved(struct cpu *c)
+{
+	if (c->intc.ops && c->intc.ops->tsc_moved)
+		c->intc.ops->tsc_moved(c->intc.opaque, c->tsc_offset);
+}
+
 static u32 mode_flags(const struct cpu *c)
 {
 	u32 hf = c->cpl << HF_CPL_SHIFT;
@@ -131,6 +137,12 @@ void cpu_destroy(struct cpu *c)
 	free(c);
 }
 
+static void tsc_set(struct cpu *c, u64 val)
+{
+	c->tsc_offset += val - cpu_tsc(c);
+	cpu_tsc_moved(c);
+}
+
 static void get_msrs(struct cpu *c, struct x86_state *s)
 {
 	s->efer = c->efer;
@@ -146,7 +158,7 @@ static void get_msrs(struct cpu *c, struct x86_state *s)
 	s->sysenter_eip = c->sysenter_eip;
 	s->tsc_aux = c->tsc_aux;
 	s->misc_enable = c->misc_enable;
-	s->tsc = cpu_tsc(c);
+	s->tsc = c->tsc_given = cpu_tsc(c);
 }
 
 static void set_msrs(struct cpu *c, const struct x86_state *s)
@@ -163,7 +175,12 @@ static void set_msrs(struct cpu *c, const struct x86_state *s)
 	c->sysenter_eip = s->sysenter_eip;
 	c->tsc_aux = s->tsc_aux;
 	c->misc_enable = s->misc_enable;
-	c->tsc_offset += s->tsc - cpu_tsc(c);
+	/*
+	 * The TSCs of all CPUs start with the machine and run in step. Neither a power-on state (0) nor a
+	 * state that was read here and given back may shift one of them.
+	 */
+	if (s->tsc && s->tsc != c->tsc_given)
+		tsc_set(c, s->tsc);
 	c->apic_base = s->apic_base;
 	if (c->intc.ops) {
 		c->intc.ops->msr_write(c->intc.opaque, MSR_APIC_BASE, s->apic_base);
@@ -274,7 +291,6 @@ void cpu_init_state(struct cpu *c)
 	s.sysenter_eip = old.sysenter_eip;
 	s.tsc_aux = old.tsc_aux;
 	s.misc_enable = old.misc_enable;
-	s.tsc = cpu_tsc(c);
 	s.wait_sipi = c->id != 0;
 	cpu_set_state(c, &s);
 	if (c->intc.ops)

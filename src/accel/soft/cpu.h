@@ -161,6 +161,8 @@ struct cpu {
 
 	unsigned id;
 	u32 sleeping; /* atomic: the thread waits on the request word */
+	bool pinned;  /* the thread's affinity has been set */
+	u64 tsc_given; /* what get_state last said */
 	const struct accel_config *cfg;
 	struct cpuid_table cpuid;
 	struct soft_vm *vm;
@@ -225,5 +227,6 @@ extern const struct insn cpu_no_insn; /* c->insn while no instruction executes: 
 
 void cpu_init_state(struct cpu *c); /* INIT: everything that INIT resets (SDM vol. 3, table 10-1) */
 u64 cpu_tsc(const struct cpu *c);   /* guest TSC now */
+void cpu_tsc_moved(struct cpu *c);  /* tsc_offset changed: the deadline timer counts it too */
 void cpu_update_ac(struct cpu *c);  /* after EFLAGS.AC changed alone: mmu_idx */
 void cpu_update_mode(struct cpu *c); /* hf, mmu_idx, cpl-dependent state from CRs, EFER, CS, SS, EFLAGS */

@@ -182,12 +182,14 @@ static void write_tsc(struct cpu *c, u64 val)
 
 	c->tsc_offset += delta;
 	c->tsc_adjust += delta;
+	cpu_tsc_moved(c);
 }
 
 static void write_tsc_adjust(struct cpu *c, u64 val)
 {
 	c->tsc_offset += val - c->tsc_adjust;
 	c->tsc_adjust = val;
+	cpu_tsc_moved(c);
 }
 
 /* --- interrupt controller --- */
