@@ -115,7 +115,8 @@ static void write_zero_page(const struct boot_image *img, struct mem *m, const s
 	put_le64(zp + ZP_ACPI_RSDP_ADDR, tables->rsdp);
 	put_le16(zp + HDR_VID_MODE, VID_MODE_NORMAL);
 	zp[HDR_TYPE_OF_LOADER] = LOADER_UNDEFINED;
-	zp[HDR_LOADFLAGS] &= (u8)~LOADFLAG_CAN_USE_HEAP; /* that heap belongs to the 16-bit part */
+	/* The heap belongs to the 16-bit part; KASLR is said by the decompressor when it did it. */
+	zp[HDR_LOADFLAGS] &= (u8)~(LOADFLAG_CAN_USE_HEAP | LOADFLAG_KASLR);
 	put_le32(zp + HDR_RAMDISK_IMAGE, img->initrd);
 	put_le32(zp + HDR_RAMDISK_SIZE, img->initrd_len);
 	put_le32(zp + HDR_CMD_LINE_PTR, CMDLINE_GPA);
