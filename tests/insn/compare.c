@@ -1,0 +1,231 @@
+/*
+ * Compares what the host and the reference engine made of a case, except for what the manual leaves
+ * undefined and what AMD and Intel do differently in user mode; each exception is one entry below.
+ */
+#include "harness.h"
+#include <stdarg.h>
+
+struct cmp {
+	char *text;
+	u32 len;
+	int differs;
+};
+
+static void PRINTF_LIKE(2, 3) differ(struct cmp *c, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	c->differs++;
+	va_start(ap, fmt);
+	n = vsnprintf(c->text + c->len, DIFF_TEXT - c->len, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		c->len = MIN(c->len + (u32)n, (u32)DIFF_TEXT - 1);
+}
+
+/* --- exceptions --- */
+
+struct lenient {
+	u64 flags;      /* EFLAGS bits not compared */
+	u16 fsw;        /* status word bits not compared */
+	u32 gprs;       /* registers not compared at all */
+	u32 gprs_upper; /* registers whose upper half is not compared */
+	bool env;       /* memory image of FNSTENV and friends: pointers not compared */
+	bool skip;      /* nothing is comparable */
+};
+
+static u32 shift_count(const struct decoded *d, const struct regs *in)
+{
+	u32 mask = d->zi.operand_width == 64 ? 63 : 31;
+
+	for (unsigned i = 1; i < d->zi.operand_count_visible; i++) {
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			return (u32)d->op[i].imm.value.u & mask;
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && d->op[i].reg.value == ZYDIS_REGISTER_CL)
+			return (u32)in->gpr[RCX] & mask;
+	}
+	return 1;
+}
+
+/* SDM vol. 2, "SAL/SAR/SHL/SHR", "RCL/RCR/ROL/ROR": what the count leaves undefined */
+static void shift_flags(struct lenient *l, const struct decoded *d, const struct regs *in, bool rotate)
+{
+	u32 n = shift_count(d, in);
+
+	l->flags = 0;
+	if (n == 0)
+		return;
+	if (n != 1)
+		l->flags |= FL_OF;
+	if (!rotate)
+		l->flags |= FL_AF;
+	if (!rotate && d->zi.mnemonic != ZYDIS_MNEMONIC_SAR && n >= d->zi.operand_width)
+		l->flags |= FL_CF;
+}
+
+/* "SHLD", "SHRD": a count beyond the operand size leaves everything undefined */
+static void double_shift(struct lenient *l, const struct decoded *d, const struct regs *in)
+{
+	u32 n = shift_count(d, in);
+
+	l->flags = n == 0 ? 0 : n == 1 ? FL_AF : FL_AF | FL_OF;
+	if (n > d->zi.operand_width)
+		l->skip = true;
+}
+
+static struct lenient exceptions(const struct decoded *d, const struct insn_case *k)
+{
+	struct lenient l = {0};
+
+	if (d->zi.cpu_flags)
+		l.flags = d->zi.cpu_flags->undefined & FL_ARITH;
+	switch (d->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_SHL: case ZYDIS_MNEMONIC_SHR: case ZYDIS_MNEMONIC_SAR:
+		shift_flags(&l, d, &k->in, false);
+		break;
+	case ZYDIS_MNEMONIC_ROL: case ZYDIS_MNEMONIC_ROR: case ZYDIS_MNEMONIC_RCL: case ZYDIS_MNEMONIC_RCR:
+		shift_flags(&l, d, &k->in, true);
+		break;
+	case ZYDIS_MNEMONIC_SHLD: case ZYDIS_MNEMONIC_SHRD: double_shift(&l, d, &k->in); break;
+	/* Instruction and data pointers: AMD keeps them only with a pending exception, Intel always;
+	 * FXSAVE also stores MXCSR_MASK, where AMD has bit 17. */
+	case ZYDIS_MNEMONIC_FNSTENV: case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_FXSAVE:
+	case ZYDIS_MNEMONIC_FXSAVE64:
+		l.env = true;
+		break;
+	default:
+		break;
+	}
+	return l;
+}
+
+/* --- parts --- */
+
+static void compare_end(struct cmp *c, const struct outcome *n, const struct outcome *r)
+{
+	if (n->faulted != r->faulted || (n->faulted && n->vector != r->vector)) {
+		differ(c, "  end: host %s", n->faulted ? "vector " : "completed");
+		if (n->faulted)
+			differ(c, "%u error %x addr %llx", n->vector, n->error, (unsigned long long)n->addr);
+		differ(c, ", interp %s", r->faulted ? "vector " : "completed");
+		if (r->faulted)
+			differ(c, "%u error %x addr %llx", r->vector, r->error, (unsigned long long)r->addr);
+		differ(c, "\n");
+		return;
+	}
+	if (n->faulted && n->error != r->error)
+		differ(c, "  error code: host %x interp %x\n", n->error, r->error);
+	if (n->faulted && n->vector == EXC_PF && n->addr != r->addr)
+		differ(c, "  CR2: host %llx interp %llx\n", (unsigned long long)n->addr, (unsigned long long)r->addr);
+	if (n->out.rip != r->out.rip)
+		differ(c, "  rip: host %llx interp %llx\n", (unsigned long long)n->out.rip,
+			(unsigned long long)r->out.rip);
+}
+
+static const char *const gpr_names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10",
+	"r11", "r12", "r13", "r14", "r15"};
+
+static void compare_gprs(struct cmp *c, const struct insn_case *k, const struct lenient *l, const struct regs *n,
+	const struct regs *r)
+{
+	unsigned count = k->mode == MODE_64 ? 16 : 8;
+
+	for (unsigned i = 0; i < count; i++) {
+		u64 mask = k->mode == MODE_32 || (l->gprs_upper >> i & 1) ? 0xffffffff : ~0ull;
+
+		if (!(l->gprs >> i & 1) && ((n->gpr[i] ^ r->gpr[i]) & mask))
+			differ(c, "  %s: host %016llx interp %016llx\n", gpr_names[i], (unsigned long long)n->gpr[i],
+				(unsigned long long)r->gpr[i]);
+	}
+	if ((n->rflags ^ r->rflags) & FL_USER & ~l->flags)
+		differ(c, "  flags: host %06llx interp %06llx differ %06llx\n", (unsigned long long)n->rflags & FL_USER,
+			(unsigned long long)r->rflags & FL_USER,
+			(unsigned long long)((n->rflags ^ r->rflags) & FL_USER & ~l->flags));
+	if (k->mode == MODE_64 && (n->fs_base != r->fs_base || n->gs_base != r->gs_base))
+		differ(c, "  fs/gs: host %llx %llx interp %llx %llx\n", (unsigned long long)n->fs_base,
+			(unsigned long long)n->gs_base, (unsigned long long)r->fs_base,
+			(unsigned long long)r->gs_base);
+}
+
+static void compare_x87(struct cmp *c, const struct lenient *l, const struct x86_fpu *n, const struct x86_fpu *r)
+{
+	if (n->fcw != r->fcw)
+		differ(c, "  fcw: host %04x interp %04x\n", n->fcw, r->fcw);
+	if ((n->fsw ^ r->fsw) & ~l->fsw)
+		differ(c, "  fsw: host %04x interp %04x\n", n->fsw, r->fsw);
+	if (n->ftw != r->ftw)
+		differ(c, "  ftw: host %02x interp %02x\n", n->ftw, r->ftw);
+	for (unsigned i = 0; i < 8; i++)
+		if (n->r[i].mant != r->r[i].mant || n->r[i].exp != r->r[i].exp)
+			differ(c, "  R%u: host %04x %016llx interp %04x %016llx\n", i, n->r[i].exp,
+				(unsigned long long)n->r[i].mant, r->r[i].exp, (unsigned long long)r->r[i].mant);
+}
+
+static void compare_vec(struct cmp *c, const struct regs *n, const struct regs *r)
+{
+	if (n->mxcsr != r->mxcsr)
+		differ(c, "  mxcsr: host %04x interp %04x\n", n->mxcsr, r->mxcsr);
+	for (unsigned i = 0; i < 16; i++) {
+		if (!memcmp(&n->vec[i], &r->vec[i], sizeof(n->vec[i])))
+			continue;
+		differ(c, "  ymm%u: host  ", i);
+		for (int q = 3; q >= 0; q--)
+			differ(c, " %016llx", (unsigned long long)n->vec[i].q[q]);
+		differ(c, "\n        interp");
+		for (int q = 3; q >= 0; q--)
+			differ(c, " %016llx", (unsigned long long)r->vec[i].q[q]);
+		differ(c, "\n");
+	}
+}
+
+/* Is byte off of the operand's memory image a pointer field (or, for FXSAVE, MXCSR_MASK)? */
+static bool env_pointer(const struct decoded *d, s64 off)
+{
+	bool wide = d->zi.operand_width != 16;
+
+	if (d->zi.mnemonic == ZYDIS_MNEMONIC_FXSAVE || d->zi.mnemonic == ZYDIS_MNEMONIC_FXSAVE64)
+		return (off >= 6 && off < 24) || (off >= 28 && off < 32);
+	return wide ? off >= 12 && off < 28 : off >= 6 && off < 14;
+}
+
+static void compare_memory(struct cmp *c, const struct decoded *d, const struct insn_case *k, const struct lenient *l,
+	const u8 *n, const u8 *r)
+{
+	u64 ea = l->env ? operand_ea(d, &d->op[0], &k->in, 0) : 0;
+	unsigned shown = 0;
+
+	if (!memcmp(n, r, DATA_SIZE))
+		return;
+	for (u32 i = 0; i < DATA_SIZE; i++) {
+		if (n[i] == r[i] || (l->env && env_pointer(d, (s64)(DATA_BASE + i - ea))))
+			continue;
+		if (shown++ < 16)
+			differ(c, "  [%llx]: host %02x interp %02x\n", (unsigned long long)(DATA_BASE + i), n[i], r[i]);
+	}
+}
+
+int compare(const struct forms *f, const struct insn_case *k, const struct outcome *nat, const struct outcome *ref,
+	const u8 *nat_data, const u8 *ref_data, char text[DIFF_TEXT])
+{
+	struct cmp c = {.text = text};
+	struct decoded d;
+	struct lenient l = {0};
+
+	text[0] = 0;
+	if (!forms_accept(f, k->mode, k->code, INSN_MAX_LEN, &d)) {
+		differ(&c, "  the case does not decode\n");
+		return c.differs;
+	}
+	l = exceptions(&d, k);
+	if (l.skip)
+		return 0;
+	if (nat->faulted)
+		l.flags &= 0;
+	compare_end(&c, nat, ref);
+	compare_gprs(&c, k, &l, &nat->out, &ref->out);
+	compare_x87(&c, &l, &nat->out.fpu, &ref->out.fpu);
+	compare_vec(&c, &nat->out, &ref->out);
+	compare_memory(&c, &d, k, &l, nat_data, ref_data);
+	return c.differs;
+}
