@@ -9,19 +9,19 @@
 
 /* Exit statuses: part of the command line's interface (man page, EXIT STATUS). */
 enum exit_status {
-	EXIT_RESET = 0,      /* the guest asked for a reset */
-	EXIT_POWEROFF = 1,   /* the guest switched itself off */
-	EXIT_HALT = 2,       /* every CPU halted with interrupts off */
-	EXIT_TRIPLE = 3,     /* triple fault */
-	EXIT_FAILED = 4,     /* our own failure: host resource, file, accelerator */
-	EXIT_BADUSE = 64,    /* command line refused; nothing was touched */
-	EXIT_OTHER = 100,    /* anything else that ended the guest */
+	EXIT_RESET = 0,    /* the guest asked for a reset */
+	EXIT_POWEROFF = 1, /* the guest switched itself off */
+	EXIT_HALT = 2,     /* every CPU halted with interrupts off */
+	EXIT_TRIPLE = 3,   /* triple fault */
+	EXIT_FAILED = 4,   /* our own failure: host resource, file, accelerator */
+	EXIT_BADUSE = 64,  /* command line refused; nothing was touched */
+	EXIT_OTHER = 100,  /* anything else that ended the guest */
 };
 
 struct err {
-	int code;        /* negative errno */
-	int status;      /* enum exit_status; 0 means EXIT_FAILED */
-	char text[640];  /* one line without prefix and newline */
+	int code;       /* negative errno */
+	int status;     /* enum exit_status; 0 means EXIT_FAILED */
+	char text[640]; /* one line without prefix and newline */
 };
 
 /* Stores the message (truncated to fit) and returns code, so that `return err_set(e, -EINVAL, ...)` works. */

@@ -21,10 +21,10 @@ void log_msg(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Our own bug: prints file, line and text, restores the terminal by way of the atexit-like hook, aborts. */
 void log_bug(const char *file, int line, const char *fmt, ...) PRINTF_LIKE(3, 4) NORETURN;
 #define BUG(...) log_bug(__FILE__, __LINE__, __VA_ARGS__)
-#define BUG_ON(cond) \
-	do { \
-		if (unlikely(cond)) \
-			BUG("%s", #cond); \
+#define BUG_ON(cond)                                                                                         \
+	do {                                                                                                 \
+		if (unlikely(cond))                                                                          \
+			BUG("%s", #cond);                                                                    \
 	} while (0)
 
 /* Called by log_bug before abort (the console restores the terminal). Async-signal-safe function. */
@@ -34,8 +34,8 @@ struct log_limit {
 	u32 count; /* atomic */
 };
 void log_limited(struct log_limit *l, const char *fmt, ...) PRINTF_LIKE(2, 3);
-#define log_rate(...) \
-	do { \
-		static struct log_limit limit_; \
-		log_limited(&limit_, __VA_ARGS__); \
+#define log_rate(...)                                                                                        \
+	do {                                                                                                 \
+		static struct log_limit limit_;                                                              \
+		log_limited(&limit_, __VA_ARGS__);                                                           \
 	} while (0)

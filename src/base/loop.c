@@ -165,7 +165,7 @@ u64 timerq_run(struct timerq *q)
 void timer_init(struct timer *t, struct timerq *q, pthread_mutex_t *lock, void (*fn)(void *), void *opaque)
 {
 	*t = (struct timer){
-		.fn = fn, .opaque = opaque, .lock = lock, .q = q, .deadline = TIMER_OFF, .slot = -1};
+	        .fn = fn, .opaque = opaque, .lock = lock, .q = q, .deadline = TIMER_OFF, .slot = -1};
 }
 
 /* The heap never holds more than the timers that exist, so this grows a few times in a process' life. */

@@ -20,11 +20,12 @@ static int refuse_port(struct parse *p, const char *name)
 	if (strcasecmp(name, "com3") == 0 || strcasecmp(name, "com4") == 0)
 		return err_usage(p->e, "-l %s: the lpc device has com1 and com2 only", name);
 	if (strcmp(name, "bootrom") == 0)
-		return err_usage(p->e, "-l bootrom: this version has no firmware images; it boots Linux kernels: "
-			"-f kexec,KERNEL[,INITRD[,CMDLINE]]");
+		return err_usage(p->e,
+		        "-l bootrom: this version has no firmware images; it boots Linux kernels: "
+		        "-f kexec,KERNEL[,INITRD[,CMDLINE]]");
 	near = suggest(name, names, ARRAY_SIZE(names));
 	return err_usage(p->e, "-l " VAL ": unknown port%s%s%s (-l help lists them)", name,
-		near ? ": did you mean " : "", near ? near : "", near ? "?" : "");
+	        near ? ": did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 int opt_lpc(struct parse *p, char *value)
@@ -63,14 +64,16 @@ static const char *slot_name(const struct slot_config *s, char buf[static SLOT_N
 	return buf;
 }
 
-static int slot_number(struct parse *p, const char *spec, const char *text, const char *what, u64 max, u8 *out)
+static int slot_number(
+        struct parse *p, const char *spec, const char *text, const char *what, u64 max, u8 *out)
 {
 	u64 v;
 	int r = parse_uint(text, 0, max, &v);
 
 	if (r == -EINVAL)
-		return err_usage(p->e, "-s " VAL ": \"" VAL "\" is not a %s number; slots are S, S:F or B:S:F", spec,
-			text, what);
+		return err_usage(p->e,
+		        "-s " VAL ": \"" VAL "\" is not a %s number; slots are S, S:F or B:S:F", spec, text,
+		        what);
 	if (r)
 		return err_usage(p->e, "-s " VAL ": %s must be 0 to %u", spec, what, (unsigned)max);
 	*out = (u8)v;
@@ -123,7 +126,7 @@ static int refuse_device(struct parse *p, const char *spec, const char *name)
 	}
 	near = suggest(name, names, n);
 	return err_usage(p->e, "-s %s," VAL ": unknown device%s%s%s (-s help lists them)", spec, name,
-		near ? ": did you mean " : "", near ? near : "", near ? "?" : "");
+	        near ? ": did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 /* The new slot beside those that are there. */
@@ -134,11 +137,11 @@ static int check_neighbours(struct parse *p, const struct slot_config *s, const 
 		char name[SLOT_NAME_MAX];
 
 		if (o->bus == s->bus && o->slot == s->slot && o->func == s->func)
-			return err_usage(p->e, "-s %s,%s: slot %s is already taken by %s", spec, s->type->name,
-				slot_name(s, name), o->type->name);
+			return err_usage(p->e, "-s %s,%s: slot %s is already taken by %s", spec,
+			        s->type->name, slot_name(s, name), o->type->name);
 		if (o->type == s->type && (s->type->flags & DEVICE_ONE_ONLY))
 			return err_usage(p->e, "-s %s,%s: there can be only one, and slot %s has it", spec,
-				s->type->name, slot_name(o, name));
+			        s->type->name, slot_name(o, name));
 	}
 	return 0;
 }
@@ -148,13 +151,13 @@ static int check_device(struct parse *p, const struct slot_config *s, const char
 	struct err why = {0};
 
 	if (s->type->flags & DEVICE_ABSENT)
-		return err_usage(p->e, "-s %s,%s: this version has no %s (-s help lists what it has)", spec, name,
-			name);
+		return err_usage(p->e, "-s %s,%s: this version has no %s (-s help lists what it has)", spec,
+		        name, name);
 	if (s->bus && (s->type->flags & DEVICE_BUS0_ONLY))
 		return err_usage(p->e, "-s %s,%s: must be on bus 0", spec, s->type->name);
 	if (!s->type->check && *s->config)
 		return err_usage(p->e, "-s %s,%s," VAL ": %s takes no configuration", spec, s->type->name,
-			s->config, s->type->name);
+		        s->config, s->type->name);
 	if (s->type->check && s->type->check(s->config, &why))
 		return err_usage(p->e, "-s %s,%s: %s", spec, s->type->name, why.text);
 	return 0;
@@ -214,11 +217,14 @@ static int check_slots(const struct vm_config *c, struct err *e)
 		const struct slot_config *s = &c->slots[i];
 
 		if (s->bus && !c->no_mptable)
-			return err_usage(e, "-s %s,%s: the MP table describes bus 0 only; other buses need -Y",
-				slot_name(s, name), s->type->name);
+			return err_usage(e,
+			        "-s %s,%s: the MP table describes bus 0 only; other buses need -Y",
+			        slot_name(s, name), s->type->name);
 		if (s->func && !find_slot(c, s->bus, s->slot, 0))
-			return err_usage(e, "-s %s,%s: slot %u has no function 0; without it guests do not "
-				"look for others", slot_name(s, name), s->type->name, s->slot);
+			return err_usage(e,
+			        "-s %s,%s: slot %u has no function 0; without it guests do not "
+			        "look for others",
+			        slot_name(s, name), s->type->name, s->slot);
 	}
 	return 0;
 }
@@ -237,8 +243,9 @@ static int check_consoles(const struct vm_config *c, struct err *e)
 		if (!c->com[i])
 			continue;
 		if (!lpc)
-			return err_usage(e, "-l com%u,%.120s: the ports belong to the lpc device: add -s 31,lpc", i + 1,
-				c->com[i]);
+			return err_usage(e,
+			        "-l com%u,%.120s: the ports belong to the lpc device: add -s 31,lpc", i + 1,
+			        c->com[i]);
 		if (!console_uses_stdio(c->com[i]))
 			continue;
 		if (*user)
@@ -252,7 +259,8 @@ static int check_consoles(const struct vm_config *c, struct err *e)
 			continue;
 		slot_name(s, name);
 		if (*user)
-			return err_usage(e, "-s %s,%s: stdio is already used by %s", name, s->type->name, user);
+			return err_usage(
+			        e, "-s %s,%s: stdio is already used by %s", name, s->type->name, user);
 		snprintf(user, sizeof(user), "-s %s,%s", name, s->type->name);
 	}
 	return 0;
@@ -263,11 +271,12 @@ int check_config(const struct vm_config *c, struct err *e)
 	int r;
 
 	if (!c->kernel)
-		return err_usage(e, "no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]] (xhyve -h lists the options)");
+		return err_usage(
+		        e, "no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]] (xhyve -h lists the options)");
 	for (unsigned i = c->ncpus; i < CONFIG_CPUS_MAX; i++) {
 		if (c->pin[i] >= 0)
-			return err_usage(e, "-p %u:%d: there is no virtual CPU %u with -c %u", i, c->pin[i], i,
-				c->ncpus);
+			return err_usage(e, "-p %u:%d: there is no virtual CPU %u with -c %u", i, c->pin[i],
+			        i, c->ncpus);
 	}
 	r = check_slots(c, e);
 	return r ? r : check_consoles(c, e);

@@ -8,42 +8,42 @@
 
 /* In the order of the help text. */
 const struct option_def option_defs[] = {
-	{{'A', NULL, NULL, "ACPI tables: power button, power off, all interrupt routing"}, FLAG(acpi)},
-	{{'b', NULL, NULL, "FreeBSD's bvmcons console at port 0x220, on stdio"}, FLAG(bvmcons)},
-	{{'c', NULL, "N", "number of CPUs, 1 to 16 (default 1)"}, opt_cpus, 0},
-	{{'C', NULL, NULL, "put the guest's memory into a core dump of xhyve"}, FLAG(core_has_ram)},
-	{{'e', NULL, NULL, "end when the guest uses an I/O port that nothing answers"}, FLAG(strict_io)},
-	{{'f', NULL, "FIRMWARE",
-	  "what to boot: kexec,KERNEL[,INITRD[,CMDLINE]]\n"
-	  "loads a Linux kernel; CMDLINE may contain commas"},
-		opt_firmware, 0},
-	{{'F', NULL, "PIDFILE", "write the process id to PIDFILE while running"}, opt_pidfile, 0},
-	{{'g', NULL, "PORT", "FreeBSD's bvmdebug port, served on TCP PORT of the loopback"}, opt_bvmdebug, 0},
-	{{'h', "help", NULL, "this text"}, opt_help, 0},
-	{{'H', NULL, NULL, "leave the CPU to the host when the guest halts (always done)"},
-		FLAG(exit_on_hlt)},
-	{{'l', NULL, "PORT[,BACKEND]",
-	  "connect com1 or com2 of the lpc device; \"-l help\" lists\nthe back ends"},
-		opt_lpc, 0},
-	{{'m', NULL, "SIZE",
-	  "memory, 1M to 512G (default 256M); suffix k, m, g or t;\n"
-	  "without suffix megabytes"},
-		opt_mem, 0},
-	{{'M', NULL, NULL, "print the MAC address of the first network device and end"}, FLAG(print_mac)},
-	{{'p', NULL, "VCPU:HOSTCPU", "run a virtual CPU on one CPU of the host only"}, opt_pin, 0},
-	{{'P', NULL, NULL, "leave the guest on PAUSE, for spinning CPUs"}, FLAG(exit_on_pause)},
-	{{'s', NULL, "SLOT,DEVICE[,CONFIG]",
-	  "put a device on the PCI bus; SLOT is S, S:F or B:S:F;\n\"-s help\" lists the devices"},
-		opt_slot, 0},
-	{{'u', NULL, NULL, "the real-time clock keeps UTC instead of local time"}, FLAG(rtc_utc)},
-	{{'U', NULL, "UUID", "the machine's UUID"}, opt_uuid, 0},
-	{{'v', "version", NULL, "version, accelerators and features of this build"}, opt_version, 0},
-	{{'w', NULL, NULL, "ignore accesses to unknown MSRs instead of raising #GP"}, FLAG(lax_msr)},
-	{{'W', NULL, NULL, "virtio devices use one MSI instead of MSI-X"}, FLAG(msi_only)},
-	{{'x', NULL, NULL, "local APICs start in x2APIC mode"}, FLAG(x2apic)},
-	{{'Y', NULL, NULL, "no MP table"}, FLAG(no_mptable)},
-	{{0, "accel", "ACCEL", "auto, kvm, jit or interp: what runs the CPUs (default auto)"}, opt_accel, 0},
-	{{0, "stats", NULL, "print counters to stderr at the end"}, FLAG(stats)},
+        {{'A', NULL, NULL, "ACPI tables: power button, power off, all interrupt routing"}, FLAG(acpi)},
+        {{'b', NULL, NULL, "FreeBSD's bvmcons console at port 0x220, on stdio"}, FLAG(bvmcons)},
+        {{'c', NULL, "N", "number of CPUs, 1 to 16 (default 1)"}, opt_cpus, 0},
+        {{'C', NULL, NULL, "put the guest's memory into a core dump of xhyve"}, FLAG(core_has_ram)},
+        {{'e', NULL, NULL, "end when the guest uses an I/O port that nothing answers"}, FLAG(strict_io)},
+        {{'f', NULL, "FIRMWARE",
+                 "what to boot: kexec,KERNEL[,INITRD[,CMDLINE]]\n"
+                 "loads a Linux kernel; CMDLINE may contain commas"},
+                opt_firmware, 0},
+        {{'F', NULL, "PIDFILE", "write the process id to PIDFILE while running"}, opt_pidfile, 0},
+        {{'g', NULL, "PORT", "FreeBSD's bvmdebug port, served on TCP PORT of the loopback"}, opt_bvmdebug, 0},
+        {{'h', "help", NULL, "this text"}, opt_help, 0},
+        {{'H', NULL, NULL, "leave the CPU to the host when the guest halts (always done)"},
+                FLAG(exit_on_hlt)},
+        {{'l', NULL, "PORT[,BACKEND]",
+                 "connect com1 or com2 of the lpc device; \"-l help\" lists\nthe back ends"},
+                opt_lpc, 0},
+        {{'m', NULL, "SIZE",
+                 "memory, 1M to 512G (default 256M); suffix k, m, g or t;\n"
+                 "without suffix megabytes"},
+                opt_mem, 0},
+        {{'M', NULL, NULL, "print the MAC address of the first network device and end"}, FLAG(print_mac)},
+        {{'p', NULL, "VCPU:HOSTCPU", "run a virtual CPU on one CPU of the host only"}, opt_pin, 0},
+        {{'P', NULL, NULL, "leave the guest on PAUSE, for spinning CPUs"}, FLAG(exit_on_pause)},
+        {{'s', NULL, "SLOT,DEVICE[,CONFIG]",
+                 "put a device on the PCI bus; SLOT is S, S:F or B:S:F;\n\"-s help\" lists the devices"},
+                opt_slot, 0},
+        {{'u', NULL, NULL, "the real-time clock keeps UTC instead of local time"}, FLAG(rtc_utc)},
+        {{'U', NULL, "UUID", "the machine's UUID"}, opt_uuid, 0},
+        {{'v', "version", NULL, "version, accelerators and features of this build"}, opt_version, 0},
+        {{'w', NULL, NULL, "ignore accesses to unknown MSRs instead of raising #GP"}, FLAG(lax_msr)},
+        {{'W', NULL, NULL, "virtio devices use one MSI instead of MSI-X"}, FLAG(msi_only)},
+        {{'x', NULL, NULL, "local APICs start in x2APIC mode"}, FLAG(x2apic)},
+        {{'Y', NULL, NULL, "no MP table"}, FLAG(no_mptable)},
+        {{0, "accel", "ACCEL", "auto, kvm, jit or interp: what runs the CPUs (default auto)"}, opt_accel, 0},
+        {{0, "stats", NULL, "print counters to stderr at the end"}, FLAG(stats)},
 };
 const size_t option_def_count = ARRAY_SIZE(option_defs);
 
@@ -84,28 +84,28 @@ static void print_help(FILE *out)
 {
 	fputs("usage: xhyve [options] -f kexec,KERNEL[,INITRD[,CMDLINE]]\n\n"
 	      "Runs one virtual machine in this terminal.\n\n",
-		out);
+	        out);
 	for (size_t i = 0; i < option_def_count; i++)
 		print_option(&option_defs[i].view, out);
 	fputs("\nexample: xhyve -A -m 1G -s 0,hostbridge -s 31,lpc -l com1,stdio \\\n"
 	      "             -f kexec,vmlinuz,initrd.gz,\"console=ttyS0\"\n"
 	      "exit status: 0 reset, 1 power off, 2 halt, 3 triple fault, 4 failure of xhyve,\n"
 	      "             64 bad command line, 100 any other end of the guest\n",
-		out);
+	        out);
 }
 
 static void print_devices(FILE *out)
 {
 	fputs("-s SLOT,DEVICE[,CONFIG] with SLOT, SLOT:FUNCTION or BUS:SLOT:FUNCTION;\n"
 	      "bus 0 to 255, slot 0 to 31, function 0 to 7. Devices:\n",
-		out);
+	        out);
 	for (size_t i = 0; i < device_type_count; i++) {
 		const struct device_type *t = &device_types[i];
 
 		if (t->flags & DEVICE_ABSENT)
 			continue;
 		fprintf(out, "  %-16s %s%s%s%s\n", t->name, t->description, t->alias ? " (also " : "",
-			t->alias ? t->alias : "", t->alias ? ")" : "");
+		        t->alias ? t->alias : "", t->alias ? ")" : "");
 		if (t->config_help)
 			fprintf(out, "  %-16s CONFIG: %s\n", "", t->config_help);
 	}
@@ -121,27 +121,20 @@ static void print_ports(FILE *out)
 	      "  unix:PATH        a UNIX socket at PATH, one client at a time\n"
 	      "  /dev/...         a terminal or another character device\n"
 	      "Several back ends, separated by commas, all get the output.\n",
-		out);
+	        out);
 }
 
 void cli_print(enum cli_action what, const char *const *features, FILE *out)
 {
 	switch (what) {
-	case CLI_HELP:
-		print_help(out);
-		break;
+	case CLI_HELP: print_help(out); break;
 	case CLI_VERSION:
 		fputs("xhyve " XHYVE_VERSION "\n", out);
 		for (; *features; features++)
 			fprintf(out, "  %s\n", *features);
 		break;
-	case CLI_LIST_DEVICES:
-		print_devices(out);
-		break;
-	case CLI_LIST_PORTS:
-		print_ports(out);
-		break;
-	case CLI_RUN:
-		break;
+	case CLI_LIST_DEVICES: print_devices(out); break;
+	case CLI_LIST_PORTS: print_ports(out); break;
+	case CLI_RUN: break;
 	}
 }

@@ -54,15 +54,15 @@ static const struct option_def *find_letter(char letter)
 }
 
 /* The value of a short option: the rest of its word, else the next word. */
-static int short_value(struct parse *p, struct words *w, const struct option_def *o, const char *rest,
-	const char **value)
+static int short_value(
+        struct parse *p, struct words *w, const struct option_def *o, const char *rest, const char **value)
 {
 	*value = rest;
 	if (*rest)
 		return 0;
 	if (w->pos >= w->argc)
-		return err_usage(p->e, "-%c needs a value: -%c %s", o->view.letter, o->view.letter,
-			o->view.arg);
+		return err_usage(
+		        p->e, "-%c needs a value: -%c %s", o->view.letter, o->view.letter, o->view.arg);
 	*value = w->argv[w->pos++];
 	return 0;
 }
@@ -77,8 +77,8 @@ static int parse_cluster(struct parse *p, struct words *w, const char *word)
 		const char *value = NULL;
 
 		if (!o && s > word + 1)
-			return err_usage(p->e, "unknown option -%c in \"" VAL "\" (xhyve -h lists the options)",
-				*s, word);
+			return err_usage(p->e,
+			        "unknown option -%c in \"" VAL "\" (xhyve -h lists the options)", *s, word);
 		if (!o)
 			return err_usage(p->e, "unknown option -%c (xhyve -h lists the options)", *s);
 		p->last = *s;
@@ -97,7 +97,6 @@ static int unknown_long(struct parse *p, const char *name)
 	const char *names[64], *near;
 	size_t n = 0;
 
-	static_assert(ARRAY_SIZE(names) >= 64, "room for every long name");
 	for (size_t i = 0; i < option_def_count && n < ARRAY_SIZE(names); i++) {
 		if (option_defs[i].view.name)
 			names[n++] = option_defs[i].view.name;
@@ -139,8 +138,10 @@ static int parse_long(struct parse *p, struct words *w, const char *word)
 static int refuse_word(struct parse *p, const char *word)
 {
 	if (p->last == 'f')
-		return err_usage(p->e, "unexpected word \"" VAL "\" (the kernel's command line must be one word: "
-			"-f kexec,KERNEL,INITRD,\"WORDS\")", word);
+		return err_usage(p->e,
+		        "unexpected word \"" VAL "\" (the kernel's command line must be one word: "
+		        "-f kexec,KERNEL,INITRD,\"WORDS\")",
+		        word);
 	return err_usage(p->e, "unexpected word \"" VAL "\" (xhyve -h lists the options)", word);
 }
 

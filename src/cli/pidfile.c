@@ -95,8 +95,8 @@ static int create_locked(struct pidfile *p, struct err *e)
 {
 	p->fd = open(p->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (p->fd < 0)
-		return errno == EEXIST ? -EEXIST :
-					 err_errno(e, -errno, "-F %s: cannot create the pid file", p->path);
+		return errno == EEXIST ? -EEXIST
+		                       : err_errno(e, -errno, "-F %s: cannot create the pid file", p->path);
 	if ((flock(p->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) || !is_ours(p->fd, p->path)) {
 		close(p->fd);
 		p->fd = -1;

@@ -38,18 +38,18 @@ int opt_mem(struct parse *p, char *value)
 	int r = parse_size(value, &size);
 
 	if (r == -EINVAL)
-		return err_usage(p->e, "-m " VAL ": not a size: a number, then k, m, g, t or nothing for megabytes",
-			value);
+		return err_usage(p->e,
+		        "-m " VAL ": not a size: a number, then k, m, g, t or nothing for megabytes", value);
 	/* Without suffix the last character is a digit (of base 16, too: 0x1b has no suffix b). */
 	if (!r && size < PLAIN_BYTES_FROM && parse_uint(value, 0, UINT64_MAX, &(u64){0}) == 0)
 		size *= MiB;
 	if (r || size < CONFIG_MEM_MIN || size > CONFIG_MEM_MAX)
 		return err_usage(p->e, "-m " VAL ": memory must be %s to %s%s", value,
-			format_size(CONFIG_MEM_MIN, lo, sizeof(lo)),
-			format_size(CONFIG_MEM_MAX, hi, sizeof(hi)),
-			isdigit((unsigned char)value[strlen(value) - 1])
-				? " (a number without suffix counts megabytes, from 1048576 on bytes)"
-				: "");
+		        format_size(CONFIG_MEM_MIN, lo, sizeof(lo)),
+		        format_size(CONFIG_MEM_MAX, hi, sizeof(hi)),
+		        isdigit((unsigned char)value[strlen(value) - 1])
+		                ? " (a number without suffix counts megabytes, from 1048576 on bytes)"
+		                : "");
 	if (size % PAGE_SIZE)
 		return err_usage(p->e, "-m " VAL ": memory must be a multiple of 4096 bytes", value);
 	p->c->mem = size;
@@ -61,8 +61,8 @@ int opt_pidfile(struct parse *p, char *value)
 	if (!*value)
 		return err_usage(p->e, "-F: the name of the pid file is empty");
 	if (*value == '-')
-		return err_usage(p->e, "-F " VAL ": looks like an option; a file of that name is ./" VAL, value,
-			value);
+		return err_usage(p->e, "-F " VAL ": looks like an option; a file of that name is ./" VAL,
+		        value, value);
 	p->c->pidfile = value;
 	return 0;
 }
@@ -87,13 +87,13 @@ int opt_pin(struct parse *p, char *value)
 	*colon = 0;
 	if (parse_uint(value, 0, CONFIG_CPUS_MAX - 1, &vcpu))
 		return err_usage(p->e, "-p " VAL ":" VAL ": virtual CPU must be 0 to %d", value, colon + 1,
-			CONFIG_CPUS_MAX - 1);
+		        CONFIG_CPUS_MAX - 1);
 	if (parse_uint(colon + 1, 0, CONFIG_HOSTCPU_MAX, &host))
 		return err_usage(p->e, "-p " VAL ":" VAL ": host CPU must be 0 to %d", value, colon + 1,
-			CONFIG_HOSTCPU_MAX);
+		        CONFIG_HOSTCPU_MAX);
 	if (p->c->pin[vcpu] >= 0 && p->c->pin[vcpu] != (int)host)
 		return err_usage(p->e, "-p %s:%s: virtual CPU %s is already on host CPU %d", value, colon + 1,
-			value, p->c->pin[vcpu]);
+		        value, p->c->pin[vcpu]);
 	p->c->pin[vcpu] = (int)host;
 	return 0;
 }
@@ -121,10 +121,10 @@ int opt_uuid(struct parse *p, char *value)
 int opt_accel(struct parse *p, char *value)
 {
 	static const char *const names[] = {
-		[CONFIG_ACCEL_AUTO] = "auto",
-		[CONFIG_ACCEL_KVM] = "kvm",
-		[CONFIG_ACCEL_JIT] = "jit",
-		[CONFIG_ACCEL_INTERP] = "interp",
+	        [CONFIG_ACCEL_AUTO] = "auto",
+	        [CONFIG_ACCEL_KVM] = "kvm",
+	        [CONFIG_ACCEL_JIT] = "jit",
+	        [CONFIG_ACCEL_INTERP] = "interp",
 	};
 	const char *near;
 
@@ -136,13 +136,14 @@ int opt_accel(struct parse *p, char *value)
 	}
 	near = suggest(value, names, ARRAY_SIZE(names));
 	return err_usage(p->e, "--accel=" VAL ": must be auto, kvm, jit or interp%s%s%s", value,
-		near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+	        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 static int refuse_firmware(struct parse *p, const char *name)
 {
 	static const char *const names[] = {"kexec", "fbsd", "bootrom", "multiboot"};
-	static const char supported[] = "this version boots Linux kernels only: -f kexec,KERNEL[,INITRD[,CMDLINE]]";
+	static const char supported[] =
+	        "this version boots Linux kernels only: -f kexec,KERNEL[,INITRD[,CMDLINE]]";
 	const char *near;
 
 	for (size_t i = 1; i < ARRAY_SIZE(names); i++) {

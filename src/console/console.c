@@ -215,8 +215,8 @@ static void make_name(struct console *c)
 	if (c->count == 0)
 		snprintf(c->name, sizeof(c->name), "null");
 	for (unsigned i = 0; i < c->count && len < sizeof(c->name); i++)
-		len += (size_t)snprintf(c->name + len, sizeof(c->name) - len, "%s%s", i ? "," : "",
-			c->stream[i]->name);
+		len += (size_t)snprintf(
+		        c->name + len, sizeof(c->name) - len, "%s%s", i ? "," : "", c->stream[i]->name);
 }
 
 static void destroy_streams(struct console *c)

@@ -24,9 +24,9 @@ struct console;
 
 struct console_ops {
 	size_t (*receive)(void *opaque, const u8 *buf, size_t len); /* host -> guest; returns bytes taken */
-	void (*ready)(void *opaque);  /* room for output again */
-	void (*brk)(void *opaque);    /* a break condition from the host */
-	void (*quit)(void *opaque);   /* the user typed the escape's quit */
+	void (*ready)(void *opaque);                                /* room for output again */
+	void (*brk)(void *opaque);                                  /* a break condition from the host */
+	void (*quit)(void *opaque);                                 /* the user typed the escape's quit */
 };
 
 /* Pure check of a spec (syntax only, nothing is opened). */

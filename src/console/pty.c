@@ -83,10 +83,10 @@ static void close_pty(struct stream *s)
 }
 
 static const struct stream_ops pty_ops = {
-	.hangup = hangup,
-	.read_failed = read_failed,
-	.poll = look,
-	.close = close_pty,
+        .hangup = hangup,
+        .read_failed = read_failed,
+        .poll = look,
+        .close = close_pty,
 };
 
 /* Raw from the start, so that nothing is echoed back into the guest before somebody attaches. */
@@ -154,7 +154,8 @@ static int write_name(struct pty *p, const char *path, struct err *e)
 		return err_errno(e, -errno, "autopty=%s", path);
 	if (!replaceable(fd)) {
 		r = err_set(e, -EEXIST, "autopty=%s: exists and does not hold the name of a terminal", path);
-	} else if (ftruncate(fd, 0) < 0 || pwrite(fd, p->s.name, len, 0) != (ssize_t)len || fstat(fd, &st) < 0) {
+	} else if (ftruncate(fd, 0) < 0 || pwrite(fd, p->s.name, len, 0) != (ssize_t)len ||
+	           fstat(fd, &st) < 0) {
 		r = err_errno(e, -errno, "autopty=%s", path);
 	} else {
 		p->dev = st.st_dev;

@@ -23,7 +23,7 @@ struct server {
 	struct stream s;
 	struct loop_fd listener;
 	struct sockaddr_un addr; /* family 0: TCP */
-	bool bound; /* the name is ours; dev and ino tell whether it still is at the end */
+	bool bound;              /* the name is ours; dev and ino tell whether it still is at the end */
 	dev_t dev;
 	ino_t ino;
 };
@@ -92,9 +92,9 @@ static void close_server(struct stream *s)
 }
 
 static const struct stream_ops server_ops = {
-	.hangup = hangup,
-	.read_failed = read_failed,
-	.close = close_server,
+        .hangup = hangup,
+        .read_failed = read_failed,
+        .close = close_server,
 };
 
 /* Removes the socket of an earlier run. 0 if the name is free now. */
@@ -172,7 +172,7 @@ int unix_open(struct console *c, const char *path, struct err *e)
 int tcp_open(struct console *c, u16 port, struct err *e)
 {
 	const struct sockaddr_in addr = {
-		.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct server *u = server_new(c);
 	const int on = 1;
 	int r;
@@ -186,7 +186,7 @@ int tcp_open(struct console *c, u16 port, struct err *e)
 	/* Connections of an earlier run that linger do not keep the port from us. */
 	setsockopt(u->listener.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(u->listener.fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-		listen(u->listener.fd, 4) < 0)
+	        listen(u->listener.fd, 4) < 0)
 		return err_errno(e, -errno, "%s", u->s.name);
 	r = loop_fd_add(c->loop, &u->listener);
 	return r ? err_errno(e, r, "%s", u->s.name) : 0;

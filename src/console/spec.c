@@ -18,11 +18,11 @@ static const struct {
 	enum path_rule path;
 	enum spec_kind kind;
 } words[] = {
-	{"stdio", '=', PATH_NONE, SPEC_STDIO},
-	{"null", '=', PATH_NONE, SPEC_NULL},
-	{"autopty", '=', PATH_OPTIONAL, SPEC_AUTOPTY},
-	{"log", '=', PATH_REQUIRED, SPEC_LOG},
-	{"unix", ':', PATH_REQUIRED, SPEC_UNIX},
+        {"stdio", '=', PATH_NONE, SPEC_STDIO},
+        {"null", '=', PATH_NONE, SPEC_NULL},
+        {"autopty", '=', PATH_OPTIONAL, SPEC_AUTOPTY},
+        {"log", '=', PATH_REQUIRED, SPEC_LOG},
+        {"unix", ':', PATH_REQUIRED, SPEC_UNIX},
 };
 
 static int refuse_word(const char *word, struct err *e)
@@ -69,8 +69,8 @@ static int parse_item(char *word, struct spec_item *item, struct err *e)
 		if (words[i].path == PATH_NONE)
 			return err_usage(e, "%.80s: %s has no options", word, words[i].word);
 		if (separator != words[i].separator || !word[len + 1])
-			return err_usage(e, "%.80s: must be %s%cPATH", word, words[i].word,
-				words[i].separator);
+			return err_usage(
+			        e, "%.80s: must be %s%cPATH", word, words[i].word, words[i].separator);
 		item->path = word + len + 1;
 		return check_path(item->kind, item->path, e);
 	}

@@ -63,11 +63,8 @@ static bool command(struct stdio *o, u8 key)
 			c->ops->brk(c->opaque);
 		break;
 	case 'z':
-	case 'Z':
-		suspend(o);
-		break;
-	default:
-		help();
+	case 'Z': suspend(o); break;
+	default: help();
 	}
 	return false;
 }
@@ -135,11 +132,11 @@ static void close_stdio(struct stream *s)
 }
 
 static const struct stream_ops stdio_ops = {
-	.hangup = hangup,
-	.filter = filter,
-	.read_failed = read_failed,
-	.poll = look_again,
-	.close = close_stdio,
+        .hangup = hangup,
+        .filter = filter,
+        .read_failed = read_failed,
+        .poll = look_again,
+        .close = close_stdio,
 };
 
 /* Opening the master of a pseudo terminal again would make a new terminal. */

@@ -59,7 +59,7 @@ struct stream {
 	bool wr_polled; /* epoll takes it; else it is a file that is always ready */
 	struct loop_fd rd;
 	bool rd_polled;
-	bool rd_paused; /* the guest must take what is in input first */
+	bool rd_paused;    /* the guest must take what is in input first */
 	bool keep_reading; /* read on although the guest takes nothing: the escape key must work */
 	struct timer poll;
 	size_t in_off, in_len;
@@ -69,8 +69,8 @@ struct stream {
 struct console {
 	struct loop *loop;
 	pthread_mutex_t lock;
-	unsigned refs; /* lock: the owner and every posted callback */
-	bool closed;   /* lock */
+	unsigned refs;     /* lock: the owner and every posted callback */
+	bool closed;       /* lock */
 	bool drain_posted; /* lock */
 	bool rx_posted;    /* lock */
 	bool starved;      /* lock: a write was cut short, ready is owed */
@@ -98,13 +98,13 @@ void stream_drop_input(struct stream *s);
 void stream_set_connected(struct stream *s, bool connected);
 void stream_kill(struct stream *s, int err); /* output is dropped from now on; says so once */
 
-void stream_drain(struct stream *s);           /* writes what can be written now */
-void stream_drain_wait(struct stream *s);      /* before closing: waits for a slow reader */
-void stream_start_input(struct stream *s);     /* begins or goes on reading */
-void stream_pause_input(struct stream *s);     /* stops watching it, until stream_start_input */
-void stream_deliver(struct stream *s);         /* hands the input over */
-void stream_pull(struct stream *s);            /* the same, and reads on what epoll does not watch */
-void stream_poll_later(struct stream *s);      /* ops->poll in a while */
+void stream_drain(struct stream *s);       /* writes what can be written now */
+void stream_drain_wait(struct stream *s);  /* before closing: waits for a slow reader */
+void stream_start_input(struct stream *s); /* begins or goes on reading */
+void stream_pause_input(struct stream *s); /* stops watching it, until stream_start_input */
+void stream_deliver(struct stream *s);     /* hands the input over */
+void stream_pull(struct stream *s);        /* the same, and reads on what epoll does not watch */
+void stream_poll_later(struct stream *s);  /* ops->poll in a while */
 
 /* Back ends. Each adds one stream to c, also when it fails: the caller closes the console then. */
 int stdio_open(struct console *c, struct err *e);

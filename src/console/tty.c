@@ -144,8 +144,8 @@ static bool is_default(int sig)
 
 static void install_handlers(void)
 {
-	static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP, SIGXCPU, SIGXFSZ,
-		SIGQUIT, SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGUSR1, SIGUSR2};
+	static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP, SIGXCPU,
+	        SIGXFSZ, SIGQUIT, SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGUSR1, SIGUSR2};
 	struct sigaction die = {.sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK};
 	struct sigaction cont = {.sa_handler = on_continue, .sa_flags = SA_RESTART};
 	static bool done;

@@ -32,9 +32,9 @@ struct slot_config {
 struct vm_config {
 	const char *name; /* of the machine, enters derived identities (UUID, MAC) */
 
-	unsigned ncpus;          /* -c */
-	u64 mem;                 /* -m, bytes, multiple of 4096 */
-	enum config_accel accel; /* --accel */
+	unsigned ncpus;           /* -c */
+	u64 mem;                  /* -m, bytes, multiple of 4096 */
+	enum config_accel accel;  /* --accel */
 	int pin[CONFIG_CPUS_MAX]; /* -p: host CPU of each vCPU or -1 */
 
 	/* -f kexec */

@@ -8,10 +8,10 @@
 #include "base/types.h"
 
 enum device_flags {
-	DEVICE_ONE_ONLY = BIT(0),   /* a second one is refused */
-	DEVICE_BUS0_ONLY = BIT(1),  /* only on PCI bus 0 */
-	DEVICE_CONSOLE = BIT(2),    /* config is a console spec (counted for "stdio only once") */
-	DEVICE_LPC = BIT(3),        /* carries the ports of -l */
+	DEVICE_ONE_ONLY = BIT(0),  /* a second one is refused */
+	DEVICE_BUS0_ONLY = BIT(1), /* only on PCI bus 0 */
+	DEVICE_CONSOLE = BIT(2),   /* config is a console spec (counted for "stdio only once") */
+	DEVICE_LPC = BIT(3),       /* carries the ports of -l */
 	/*
 	 * The original has it, this version does not: named so that users get a truthful message and
 	 * "did you mean" for a typo; refused, and not listed by -s help.

@@ -82,7 +82,7 @@ static void test_table_in_page(void **state)
 		for_each_entry(count_matches, &s);
 		if (s.found != 1)
 			fail_msg("man page: %u entries for -%c %s", s.found, s.o->letter ? s.o->letter : '-',
-				s.o->name ? s.o->name : "");
+			        s.o->name ? s.o->name : "");
 	}
 }
 
@@ -135,9 +135,9 @@ static char *read_page(const char *path)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_table_in_page),
-		cmocka_unit_test(test_page_in_table),
-		cmocka_unit_test(test_both_names),
+	        cmocka_unit_test(test_table_in_page),
+	        cmocka_unit_test(test_page_in_table),
+	        cmocka_unit_test(test_both_names),
 	};
 	int r;
 

@@ -218,7 +218,8 @@ static void test_impossible(void **state)
 	struct err e = {0};
 
 	assert_int_equal(pidfile_create(&p, "no/such/dir/pid", &e), -ENOENT);
-	assert_string_equal(e.text, "-F no/such/dir/pid: cannot create the pid file: No such file or directory");
+	assert_string_equal(
+	        e.text, "-F no/such/dir/pid: cannot create the pid file: No such file or directory");
 	assert_int_equal(e.status, EXIT_FAILED);
 }
 
@@ -236,10 +237,13 @@ static int leave_dir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_create_remove), cmocka_unit_test(test_stale),
-		cmocka_unit_test(test_refused),       cmocka_unit_test(test_in_use),
-		cmocka_unit_test(test_race),          cmocka_unit_test(test_replaced),
-		cmocka_unit_test(test_impossible),
+	        cmocka_unit_test(test_create_remove),
+	        cmocka_unit_test(test_stale),
+	        cmocka_unit_test(test_refused),
+	        cmocka_unit_test(test_in_use),
+	        cmocka_unit_test(test_race),
+	        cmocka_unit_test(test_replaced),
+	        cmocka_unit_test(test_impossible),
 	};
 
 	return cmocka_run_group_tests(tests, enter_dir, leave_dir);

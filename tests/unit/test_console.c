@@ -85,7 +85,7 @@ static void on_quit(void *opaque)
 }
 
 static const struct console_ops guest_ops = {
-	.receive = receive, .ready = on_ready, .brk = on_break, .quit = on_quit};
+        .receive = receive, .ready = on_ready, .brk = on_break, .quit = on_quit};
 
 static void *run_loop(void *opaque)
 {
@@ -268,34 +268,34 @@ static void test_specs(void **state)
 	static const struct {
 		const char *spec, *message; /* NULL: good */
 	} cases[] = {
-		{"stdio", NULL},
-		{"null", NULL},
-		{"autopty", NULL},
-		{"autopty=/tmp/x", NULL},
-		{"autopty=a=b,log=c:d", NULL},
-		{"log=/tmp/x", NULL},
-		{"unix:/tmp/x", NULL},
-		{"/dev/ttyUSB0", NULL},
-		{"stdio,log=x", NULL},
-		{"stdio,autopty,log=a,log=b", NULL},
-		{"", "a back end is missing (-l help lists them)"},
-		{"stdio,", "a back end is missing (-l help lists them)"},
-		{",stdio", "a back end is missing (-l help lists them)"},
-		{"stdoi", "stdoi: unknown back end: did you mean stdio?"},
-		{"STDIO", "STDIO: unknown back end: did you mean stdio?"},
-		{"autopyt=/x", "autopyt: unknown back end: did you mean autopty?"},
-		{"telnet:80", "telnet: unknown back end (-l help lists them)"},
-		{"stdio=x", "stdio=x: stdio has no options"},
-		{"null:x", "null:x: null has no options"},
-		{"autopty=", "autopty=: must be autopty=PATH"},
-		{"autopty:x", "autopty:x: must be autopty=PATH"},
-		{"log", "log: must be log=PATH"},
-		{"log=", "log=: must be log=PATH"},
-		{"unix=/x", "unix=/x: must be unix:PATH"},
-		{"unix:", "unix:: must be unix:PATH"},
-		{"stdio,stdio", "stdio: named twice"},
-		{"null,null,null,null,null", "null: more than 4 back ends"},
-		{"asl", "asl: Apple's system log does not exist here; use log=PATH"},
+	        {"stdio", NULL},
+	        {"null", NULL},
+	        {"autopty", NULL},
+	        {"autopty=/tmp/x", NULL},
+	        {"autopty=a=b,log=c:d", NULL},
+	        {"log=/tmp/x", NULL},
+	        {"unix:/tmp/x", NULL},
+	        {"/dev/ttyUSB0", NULL},
+	        {"stdio,log=x", NULL},
+	        {"stdio,autopty,log=a,log=b", NULL},
+	        {"", "a back end is missing (-l help lists them)"},
+	        {"stdio,", "a back end is missing (-l help lists them)"},
+	        {",stdio", "a back end is missing (-l help lists them)"},
+	        {"stdoi", "stdoi: unknown back end: did you mean stdio?"},
+	        {"STDIO", "STDIO: unknown back end: did you mean stdio?"},
+	        {"autopyt=/x", "autopyt: unknown back end: did you mean autopty?"},
+	        {"telnet:80", "telnet: unknown back end (-l help lists them)"},
+	        {"stdio=x", "stdio=x: stdio has no options"},
+	        {"null:x", "null:x: null has no options"},
+	        {"autopty=", "autopty=: must be autopty=PATH"},
+	        {"autopty:x", "autopty:x: must be autopty=PATH"},
+	        {"log", "log: must be log=PATH"},
+	        {"log=", "log=: must be log=PATH"},
+	        {"unix=/x", "unix=/x: must be unix:PATH"},
+	        {"unix:", "unix:: must be unix:PATH"},
+	        {"stdio,stdio", "stdio: named twice"},
+	        {"null,null,null,null,null", "null: more than 4 back ends"},
+	        {"asl", "asl: Apple's system log does not exist here; use log=PATH"},
 	};
 	char longer[300];
 	struct err e;
@@ -637,7 +637,12 @@ static void test_terminal(void **state)
 	say(&g, "a\nb\r\n");
 	expect_read(t.master, "a\nb\r\n");
 	/* Escape: break, itself, unknown, help, quit. */
-	assert_int_equal(write(t.master, "\x1d" "b\x1d\x1dx\x1d" "h", 7), 7);
+	assert_int_equal(write(t.master,
+	                         "\x1d"
+	                         "b\x1d\x1dx\x1d"
+	                         "h",
+	                         7),
+	        7);
 	expect_count(&g, &g.breaks, 1);
 	expect_input(&g, "\x03ls\r\x1dx");
 	expect_read(t.master, "xhyve: Ctrl-] then: q quit, b send a break, z suspend");
@@ -822,10 +827,10 @@ static void wait_raw(const struct terminal *t, bool raw)
 		_exit(raw ? 21 : 22);
 }
 
-#define CHECK(cond) \
-	do { \
-		if (!(cond)) \
-			_exit(__LINE__ % 200 + 30); \
+#define CHECK(cond)                                                                                          \
+	do {                                                                                                 \
+		if (!(cond))                                                                                 \
+			_exit(__LINE__ % 200 + 30);                                                          \
 	} while (0)
 
 static void shell(struct terminal *t)
@@ -1211,29 +1216,29 @@ static int group_teardown(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_specs),
-		cmocka_unit_test(test_full_pipe),
-		cmocka_unit_test(test_drain_at_close),
-		cmocka_unit_test(test_broken_pipe),
-		cmocka_unit_test(test_pipe_input),
-		cmocka_unit_test(test_input_pressure),
-		cmocka_unit_test(test_file_input),
-		cmocka_unit_test(test_socket),
-		cmocka_unit_test(test_terminal),
-		cmocka_unit_test(test_escape_of_hung_guest),
-		cmocka_unit_test(test_stdio_once),
-		cmocka_unit_test(test_restored_on_death),
-		cmocka_unit_test(test_job_control),
-		cmocka_unit_test(test_null),
-		cmocka_unit_test(test_log),
-		cmocka_unit_test(test_autopty),
-		cmocka_unit_test(test_autopty_alone),
-		cmocka_unit_test(test_unix),
-		cmocka_unit_test(test_unix_stale),
-		cmocka_unit_test(test_unix_stalled_client),
-		cmocka_unit_test(test_tcp),
-		cmocka_unit_test(test_device),
-		cmocka_unit_test(test_close_with_work_posted),
+	        cmocka_unit_test(test_specs),
+	        cmocka_unit_test(test_full_pipe),
+	        cmocka_unit_test(test_drain_at_close),
+	        cmocka_unit_test(test_broken_pipe),
+	        cmocka_unit_test(test_pipe_input),
+	        cmocka_unit_test(test_input_pressure),
+	        cmocka_unit_test(test_file_input),
+	        cmocka_unit_test(test_socket),
+	        cmocka_unit_test(test_terminal),
+	        cmocka_unit_test(test_escape_of_hung_guest),
+	        cmocka_unit_test(test_stdio_once),
+	        cmocka_unit_test(test_restored_on_death),
+	        cmocka_unit_test(test_job_control),
+	        cmocka_unit_test(test_null),
+	        cmocka_unit_test(test_log),
+	        cmocka_unit_test(test_autopty),
+	        cmocka_unit_test(test_autopty_alone),
+	        cmocka_unit_test(test_unix),
+	        cmocka_unit_test(test_unix_stale),
+	        cmocka_unit_test(test_unix_stalled_client),
+	        cmocka_unit_test(test_tcp),
+	        cmocka_unit_test(test_device),
+	        cmocka_unit_test(test_close_with_work_posted),
 	};
 
 	if (argc > 2 && strcmp(argv[1], "die") == 0)

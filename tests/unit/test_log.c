@@ -106,8 +106,8 @@ static void *talk(void *opaque)
 /* Lines of four threads do not mix. */
 static void test_threads(void **state)
 {
-	static const char *const words[] = {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb",
-					    "cccccccccccccccccccccccccccc", "d"};
+	static const char *const words[] = {
+	        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "cccccccccccccccccccccccccccc", "d"};
 	pthread_t t[4];
 	unsigned count[4] = {0};
 	char *text, *line, *save;
@@ -183,8 +183,12 @@ static void test_err(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),	cmocka_unit_test(test_long_line), cmocka_unit_test(test_limited),
-		cmocka_unit_test(test_threads), cmocka_unit_test(test_bug),	  cmocka_unit_test(test_err),
+	        cmocka_unit_test(test_lines),
+	        cmocka_unit_test(test_long_line),
+	        cmocka_unit_test(test_limited),
+	        cmocka_unit_test(test_threads),
+	        cmocka_unit_test(test_bug),
+	        cmocka_unit_test(test_err),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

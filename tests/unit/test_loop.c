@@ -423,18 +423,18 @@ static void test_clock(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_basic),
-		cmocka_unit_test(test_model),
-		cmocka_unit_test(test_bounded),
-		cmocka_unit_test(test_periodic),
-		cmocka_unit_test(test_wake),
-		cmocka_unit_test(test_stale),
-		cmocka_unit_test(test_post),
-		cmocka_unit_test(test_stop_before_run),
-		cmocka_unit_test(test_timer_wakes),
-		cmocka_unit_test(test_fd_del_in_batch),
-		cmocka_unit_test(test_fd_regular_file),
-		cmocka_unit_test(test_clock),
+	        cmocka_unit_test(test_basic),
+	        cmocka_unit_test(test_model),
+	        cmocka_unit_test(test_bounded),
+	        cmocka_unit_test(test_periodic),
+	        cmocka_unit_test(test_wake),
+	        cmocka_unit_test(test_stale),
+	        cmocka_unit_test(test_post),
+	        cmocka_unit_test(test_stop_before_run),
+	        cmocka_unit_test(test_timer_wakes),
+	        cmocka_unit_test(test_fd_del_in_batch),
+	        cmocka_unit_test(test_fd_regular_file),
+	        cmocka_unit_test(test_clock),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,42 +13,42 @@ static void test_size(void **state)
 		int result;
 		u64 value;
 	} cases[] = {
-		{"0", 0, 0},
-		{"512", 0, 512},
-		{"20G", 0, 20 * GiB},
-		{"20g", 0, 20 * GiB},
-		{"7b", 0, 7},
-		{"7B", 0, 7},
-		{"1k", 0, KiB},
-		{"3M", 0, 3 * MiB},
-		{"2t", 0, 2048 * GiB},
-		{"1P", 0, 1ull << 50},
-		{"15e", 0, 15ull << 60},
-		{"0x400", 0, 1024},
-		{"0X10k", 0, 16384},
-		{"010", 0, 8},
-		{"00", 0, 0},
-		{"18446744073709551615", 0, UINT64_MAX},
-		{"0xffffffffffffffff", 0, UINT64_MAX},
-		{"18446744073709551616", -ERANGE, 0},
-		{"16e", -ERANGE, 0},
-		{"18446744073709551615k", -ERANGE, 0},
-		{"", -EINVAL, 0},
-		{"k", -EINVAL, 0},
-		{"0x", -EINVAL, 0},
-		{"0xk", -EINVAL, 0},
-		{"08", -EINVAL, 0},
-		{"-1", -EINVAL, 0},
-		{"-1k", -EINVAL, 0},
-		{"+1", -EINVAL, 0},
-		{" 1", -EINVAL, 0},
-		{"1 ", -EINVAL, 0},
-		{"1.5k", -EINVAL, 0},
-		{"1KB", -EINVAL, 0},
-		{"1KiB", -EINVAL, 0},
-		{"20Gfoo", -EINVAL, 0},
-		{"1z", -EINVAL, 0},
-		{"1@", -EINVAL, 0},
+	        {"0", 0, 0},
+	        {"512", 0, 512},
+	        {"20G", 0, 20 * GiB},
+	        {"20g", 0, 20 * GiB},
+	        {"7b", 0, 7},
+	        {"7B", 0, 7},
+	        {"1k", 0, KiB},
+	        {"3M", 0, 3 * MiB},
+	        {"2t", 0, 2048 * GiB},
+	        {"1P", 0, 1ull << 50},
+	        {"15e", 0, 15ull << 60},
+	        {"0x400", 0, 1024},
+	        {"0X10k", 0, 16384},
+	        {"010", 0, 8},
+	        {"00", 0, 0},
+	        {"18446744073709551615", 0, UINT64_MAX},
+	        {"0xffffffffffffffff", 0, UINT64_MAX},
+	        {"18446744073709551616", -ERANGE, 0},
+	        {"16e", -ERANGE, 0},
+	        {"18446744073709551615k", -ERANGE, 0},
+	        {"", -EINVAL, 0},
+	        {"k", -EINVAL, 0},
+	        {"0x", -EINVAL, 0},
+	        {"0xk", -EINVAL, 0},
+	        {"08", -EINVAL, 0},
+	        {"-1", -EINVAL, 0},
+	        {"-1k", -EINVAL, 0},
+	        {"+1", -EINVAL, 0},
+	        {" 1", -EINVAL, 0},
+	        {"1 ", -EINVAL, 0},
+	        {"1.5k", -EINVAL, 0},
+	        {"1KB", -EINVAL, 0},
+	        {"1KiB", -EINVAL, 0},
+	        {"20Gfoo", -EINVAL, 0},
+	        {"1z", -EINVAL, 0},
+	        {"1@", -EINVAL, 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -85,8 +85,8 @@ static void test_uint(void **state)
 
 static void test_suggest(void **state)
 {
-	static const char *const names[] = {"hostbridge", "amd_hostbridge", "lpc", "uart", "virtio-net",
-					    "virtio-blk"};
+	static const char *const names[] = {
+	        "hostbridge", "amd_hostbridge", "lpc", "uart", "virtio-net", "virtio-blk"};
 	const size_t n = ARRAY_SIZE(names);
 	char word[200];
 
@@ -111,8 +111,15 @@ static void test_format(void **state)
 		u64 bytes;
 		const char *text;
 	} cases[] = {
-		{0, "0"}, {1, "1"}, {1023, "1023"}, {1024, "1K"}, {1536 * MiB, "1536M"}, {20 * GiB, "20G"},
-		{GiB + 1, "1073741825"}, {1ull << 60, "1E"}, {UINT64_MAX, "18446744073709551615"},
+	        {0, "0"},
+	        {1, "1"},
+	        {1023, "1023"},
+	        {1024, "1K"},
+	        {1536 * MiB, "1536M"},
+	        {20 * GiB, "20G"},
+	        {GiB + 1, "1073741825"},
+	        {1ull << 60, "1E"},
+	        {UINT64_MAX, "18446744073709551615"},
 	};
 	char buf[32];
 
@@ -124,10 +131,10 @@ static void test_format(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_size),
-		cmocka_unit_test(test_uint),
-		cmocka_unit_test(test_suggest),
-		cmocka_unit_test(test_format),
+	        cmocka_unit_test(test_size),
+	        cmocka_unit_test(test_uint),
+	        cmocka_unit_test(test_suggest),
+	        cmocka_unit_test(test_format),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
