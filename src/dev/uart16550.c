@@ -225,10 +225,9 @@ size_t uart_receive(struct uart16550 *u, const u8 *buf, size_t len)
 	size_t n = 0;
 
 	pthread_mutex_lock(&u->lock);
-	if (!(u->mcr & MCR_LOOP) && !u->break_waiting) {
-		while (n < len && u->rx.count < rx_size(u))
-			rx_byte(u, buf[n++], 0);
-	}
+	/* A break that waits does so because there is no room: it cannot be overtaken here. */
+	while (!(u->mcr & MCR_LOOP) && n < len && u->rx.count < rx_size(u))
+		rx_byte(u, buf[n++], 0);
 	if (n < len)
 		u->rx_refused = true;
 	restart_timeout(u);

@@ -32,7 +32,7 @@ static void random_steps(void **state)
 
 static void short_inputs(void **state)
 {
-	u8 two[2];
+	u8 two[2] = {0};
 
 	assert_int_equal(LLVMFuzzerTestOneInput(two, 0), 0);
 	for (unsigned i = 0; i < 65536; i += 257) {
