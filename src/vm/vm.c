@@ -14,6 +14,7 @@
 #include "vm/signals.h"
 #include "vm/vm_int.h"
 #include "x86/state.h"
+#include "x86/x86.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -88,6 +89,25 @@ static int create_cpus(struct vm *vm, struct err *e)
 		if (rc < 0)
 			return rc;
 		machine_set_cpu(vm->machine, n, cpu->vcpu);
+	}
+	return 0;
+}
+
+/* The first CPU starts in the kernel, the others wait for their start-up IPI. */
+static int set_states(struct vm *vm, const struct x86_state *bsp, struct err *e)
+{
+	struct x86_state s = *bsp;
+
+	for (unsigned n = 0; n < vm->config->ncpus; n++) {
+		int rc;
+
+		if (n)
+			x86_state_reset(&s, false);
+		if (vm->config->x2apic)
+			s.apic_base |= APIC_BASE_X2APIC;
+		rc = vm->accel->set_state(vm->cpu[n].vcpu, &s);
+		if (rc < 0)
+			return err_errno(e, rc, "%s: cannot set the state of CPU %u", vm->accel->name, n);
 	}
 	return 0;
 }
@@ -194,10 +214,7 @@ static int build(struct vm *vm, struct err *e)
 		rc = create_cpus(vm, e);
 	if (rc == 0)
 		rc = machine_boot(vm->machine, &bsp, e);
-	if (rc < 0)
-		return rc;
-	rc = vm->accel->set_state(vm->cpu[0].vcpu, &bsp);
-	return rc < 0 ? err_errno(e, rc, "%s: cannot set the first CPU's state", vm->accel->name) : 0;
+	return rc < 0 ? rc : set_states(vm, &bsp, e);
 }
 
 static int run(struct vm *vm, struct err *e)

@@ -1,0 +1,182 @@
+/*
+ * Bytes from chips to consoles and back. The chip calls out under its own lock, the console calls in
+ * with no lock held (console.h, uart16550.h), so neither waits for the other.
+ */
+#include "vm/serial.h"
+
+#include "vm/vm_int.h"
+
+static void quit(struct vm *vm)
+{
+	vm_stop(vm, EXIT_OTHER);
+}
+
+/* --- COM ports --- */
+
+static size_t uart_tx(void *opaque, const u8 *buf, size_t len)
+{
+	struct serial *s = opaque;
+
+	return console_write(s->console, buf, len);
+}
+
+static void uart_rx_ready(void *opaque)
+{
+	struct serial *s = opaque;
+
+	console_rx_ready(s->console);
+}
+
+static const struct uart_host_ops uart_ops = {.tx = uart_tx, .rx_ready = uart_rx_ready};
+
+static size_t serial_receive(void *opaque, const u8 *buf, size_t len)
+{
+	struct serial *s = opaque;
+
+	return uart_receive(&s->uart, buf, len);
+}
+
+static void serial_ready(void *opaque)
+{
+	struct serial *s = opaque;
+
+	uart_tx_ready(&s->uart);
+}
+
+static void serial_break(void *opaque)
+{
+	struct serial *s = opaque;
+
+	uart_break(&s->uart);
+}
+
+static void serial_quit(void *opaque)
+{
+	struct serial *s = opaque;
+
+	quit(s->vm);
+}
+
+static const struct console_ops serial_ops = {.receive = serial_receive, .ready = serial_ready, .brk = serial_break,
+	.quit = serial_quit};
+
+int serial_init(struct serial *s, const struct serial_config *cfg, struct err *e)
+{
+	struct uart16550_config c = {.ports = &cfg->vm->ports, .base = cfg->base, .timers = loop_timers(cfg->vm->loop),
+		.irq = cfg->irq, .host_opaque = s};
+	int rc;
+
+	s->vm = cfg->vm;
+	if (cfg->spec) {
+		rc = console_open(&s->console, cfg->vm->loop, cfg->spec, e);
+		if (rc < 0)
+			return rc;
+		c.host = &uart_ops;
+	}
+	rc = uart16550_init(&s->uart, &c);
+	if (rc < 0)
+		return err_errno(e, rc, "cannot build the serial port at 0x%x", cfg->base);
+	s->built = true;
+	if (s->console)
+		console_attach(s->console, &serial_ops, s);
+	return 0;
+}
+
+void serial_stop(struct serial *s)
+{
+	if (s->console)
+		console_close(s->console);
+	s->console = NULL;
+}
+
+void serial_fini(struct serial *s)
+{
+	if (s->built)
+		uart16550_fini(&s->uart);
+	s->built = false;
+}
+
+/* --- BVM relays --- */
+
+static size_t relay_tx(void *opaque, const u8 *buf, size_t len)
+{
+	struct relay *r = opaque;
+
+	return console_write(r->console, buf, len);
+}
+
+static void relay_rx_ready(void *opaque)
+{
+	struct relay *r = opaque;
+
+	console_rx_ready(r->console);
+}
+
+static size_t relay_receive(void *opaque, const u8 *buf, size_t len)
+{
+	struct relay *r = opaque;
+
+	return bvmport_receive(&r->port, buf, len);
+}
+
+/* The port has no way to say "busy": there is nothing to wake. */
+static void relay_ready(void *opaque)
+{
+}
+
+static void relay_break(void *opaque)
+{
+}
+
+static void relay_quit(void *opaque)
+{
+	struct relay *r = opaque;
+
+	quit(r->vm);
+}
+
+static const struct console_ops relay_ops = {.receive = relay_receive, .ready = relay_ready, .brk = relay_break,
+	.quit = relay_quit};
+
+int relay_init(struct relay *r, struct vm *vm, enum relay_kind kind, struct err *e)
+{
+	bool cons = kind == RELAY_BVMCONS;
+	const struct bvmport_config c = {
+		.ports = &vm->ports,
+		.port = cons ? BVMCONS_PORT : BVMDEBUG_PORT,
+		.signature = cons ? BVMCONS_SIG : BVMDEBUG_SIG,
+		.name = cons ? "bvmcons" : "bvmdebug",
+		.tx = relay_tx,
+		.rx_ready = relay_rx_ready,
+		.opaque = r,
+	};
+	int rc;
+
+	r->vm = vm;
+	if (cons)
+		rc = console_open(&r->console, vm->loop, "stdio", e);
+	else
+		rc = console_open_tcp(&r->console, vm->loop, vm->config->bvmdebug_port, e);
+	if (rc < 0)
+		return rc;
+	rc = bvmport_init(&r->port, &c);
+	if (rc < 0)
+		return err_errno(e, rc, "cannot build the %s port", c.name);
+	r->built = true;
+	console_attach(r->console, &relay_ops, r);
+	return 0;
+}
+
+void relay_stop(struct relay *r)
+{
+	if (r->console)
+		console_close(r->console);
+	r->console = NULL;
+}
+
+void relay_fini(struct relay *r)
+{
+	if (r->built)
+		bvmport_fini(&r->port);
+	r->built = false;
+}
