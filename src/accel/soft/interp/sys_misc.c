@@ -60,29 +60,6 @@ void op_popf(struct cpu *c, const struct insn *i)
 		cpu_end_block(c);
 }
 
-/* --- software interrupts --- */
-
-void op_int(struct cpu *c, const struct insn *i)
-{
-	cpu_raise_soft(c, (u8)i->imm, EV_INT_N);
-}
-
-void op_int1(struct cpu *c, const struct insn *i)
-{
-	cpu_raise_soft(c, EXC_DB, EV_INT_1);
-}
-
-void op_int3(struct cpu *c, const struct insn *i)
-{
-	cpu_raise_soft(c, EXC_BP, EV_INT_3);
-}
-
-void op_into(struct cpu *c, const struct insn *i)
-{
-	if (cpu_arith_flags(c) & FL_OF)
-		cpu_raise_soft(c, EXC_OF, EV_INT_3);
-}
-
 /* --- identification, time, MSRs --- */
 
 void op_cpuid(struct cpu *c, const struct insn *i)
