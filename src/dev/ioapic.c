@@ -1,12 +1,14 @@
 /*
  * 82093AA (data sheet 290566), with the version of later parts (0x20) whose EOI register some systems
- * use instead of a LAPIC's broadcast.
+ * use beside a LAPIC's broadcast.
  *
- * An edge that meets a masked pin is kept and sent at the unmask, as chipsets after the 82093AA do: a
- * spurious interrupt is harmless, a lost one hangs a driver.
+ * A wire says that an interrupt is asserted, not which voltage that is: the polarity bit is stored and
+ * has no effect. As the data sheet says (3.2.4, interrupt mask), an edge at a masked pin is lost, and
+ * a level is looked at when the mask goes.
  */
 #include "dev/ioapic.h"
 
+#include "base/log.h"
 #include "dev/lapic.h"
 
 /* Memory map (3.1) */
@@ -21,6 +23,8 @@
 /* IOREDTBL (3.2.4) */
 #define RED_VECTOR 0xffull
 #define RED_DELMOD_SHIFT 8
+#define DELMOD_FIXED 0
+#define DELMOD_LOWEST 1
 #define RED_DESTMOD 0x800ull
 #define RED_DELIVS 0x1000ull
 #define RED_INTPOL 0x2000ull
@@ -33,7 +37,16 @@
 
 #define VERSION 0x20
 
-static void send(struct ioapic *p, unsigned pin)
+/* Only these modes can be level-triggered; the others act on the edge whatever the entry says (3.2.4). */
+static bool is_level(u64 e)
+{
+	unsigned mode = (unsigned)(e >> RED_DELMOD_SHIFT) & 7;
+
+	return (e & RED_LEVEL) && (mode == DELMOD_FIXED || mode == DELMOD_LOWEST);
+}
+
+/* False: no LAPIC took it. */
+static bool send(const struct ioapic *p, unsigned pin)
 {
 	u64 e = p->entry[pin];
 	const struct apic_message m = {
@@ -41,59 +54,53 @@ static void send(struct ioapic *p, unsigned pin)
 		.logical = e & RED_DESTMOD,
 		.mode = (u8)(e >> RED_DELMOD_SHIFT & 7),
 		.vector = (u8)e,
-		.level = e & RED_LEVEL,
+		.level = is_level(e),
 		.assert = true,
 	};
 
-	lapic_set_send(p->cfg.lapics, &m);
+	return lapic_set_send(p->cfg.lapics, &m);
 }
 
-/* Sends what the pin owes, if it may. */
-static void service(struct ioapic *p, unsigned pin)
+/* Sends the level of a pin unless a LAPIC still handles it. */
+static void service_level(struct ioapic *p, unsigned pin)
 {
 	u64 e = p->entry[pin];
-	u32 bit = BIT(pin);
 
-	if (e & RED_MASK)
+	if ((e & (RED_MASK | RED_REMOTE_IRR)) || !is_level(e) || !(p->lines & BIT(pin)))
 		return;
-	if (e & RED_LEVEL) {
-		if (!(p->lines & bit) || (e & RED_REMOTE_IRR))
-			return;
+	if (send(p, pin))
 		p->entry[pin] |= RED_REMOTE_IRR;
-		send(p, pin);
-	} else if (p->latched & bit) {
-		p->latched &= ~bit;
-		send(p, pin);
-	}
 }
 
 static void set_pin(void *opaque, unsigned pin, bool level)
 {
 	struct ioapic *p = opaque;
 	u32 bit = BIT(pin);
+	bool rises;
 
-	if (pin >= IOAPIC_NPINS)
-		return;
 	pthread_mutex_lock(&p->lock);
-	if (level && !(p->lines & bit) && !(p->entry[pin] & RED_LEVEL))
-		p->latched |= bit;
+	rises = level && !(p->lines & bit);
 	p->lines = level ? p->lines | bit : p->lines & ~bit;
-	service(p, pin);
+	if (is_level(p->entry[pin]))
+		service_level(p, pin);
+	else if (rises && !(p->entry[pin] & RED_MASK))
+		send(p, pin);
 	pthread_mutex_unlock(&p->lock);
 }
 
 struct wire ioapic_input(struct ioapic *p, unsigned pin)
 {
+	BUG_ON(pin >= IOAPIC_NPINS);
 	return (struct wire){.set = set_pin, .opaque = p, .n = pin};
 }
 
 static void end_of_interrupt(struct ioapic *p, u8 vector)
 {
 	for (unsigned pin = 0; pin < IOAPIC_NPINS; pin++) {
-		if ((u8)p->entry[pin] != vector || !(p->entry[pin] & RED_LEVEL))
+		if ((u8)p->entry[pin] != vector || !(p->entry[pin] & RED_REMOTE_IRR))
 			continue;
 		p->entry[pin] &= ~RED_REMOTE_IRR;
-		service(p, pin);
+		service_level(p, pin);
 	}
 }
 
@@ -124,12 +131,10 @@ static void write_entry(struct ioapic *p, unsigned pin, bool high, u32 val)
 
 	new = (new & RED_WRITABLE) | (old & RED_READONLY);
 	/* Going to edge forgets that a LAPIC still handles the level (Linux's way to clear it). */
-	if (!(new & RED_LEVEL))
+	if (!is_level(new))
 		new &= ~RED_REMOTE_IRR;
-	else
-		p->latched &= ~BIT(pin);
 	p->entry[pin] = new;
-	service(p, pin);
+	service_level(p, pin);
 }
 
 static void reg_write(struct ioapic *p, u32 val)
@@ -172,7 +177,6 @@ void ioapic_reset(struct ioapic *p)
 	pthread_mutex_lock(&p->lock);
 	p->select = 0;
 	p->id = p->cfg.id;
-	p->latched = 0;
 	for (unsigned pin = 0; pin < IOAPIC_NPINS; pin++)
 		p->entry[pin] = RED_MASK;
 	pthread_mutex_unlock(&p->lock);
@@ -184,8 +188,14 @@ int ioapic_init(struct ioapic *p, const struct ioapic_config *cfg)
 	p->cfg = *cfg;
 	pthread_mutex_init(&p->lock, NULL);
 	ioapic_reset(p);
-	p->io = (struct region){.base = cfg->base ? cfg->base : IOAPIC_BASE, .len = 0x1000, .ops = &io_ops, .opaque = p,
-		.lock = &p->lock, .name = "ioapic"};
+	p->io = (struct region){
+		.base = cfg->base ? cfg->base : IOAPIC_BASE,
+		.len = 0x1000,
+		.ops = &io_ops,
+		.opaque = p,
+		.lock = &p->lock,
+		.name = "ioapic",
+	};
 	return space_add(cfg->memory, &p->io);
 }
 

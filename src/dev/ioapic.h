@@ -26,13 +26,12 @@ struct ioapic {
 	struct region io;
 	u8 select; /* IOREGSEL */
 	u8 id;
-	u32 lines;   /* level of each input */
-	u32 latched; /* edges not sent yet because their pin is masked */
+	u32 lines; /* level of each input */
 	u64 entry[IOAPIC_NPINS];
 };
 
 int ioapic_init(struct ioapic *p, const struct ioapic_config *cfg);
-void ioapic_reset(struct ioapic *p);
+void ioapic_reset(struct ioapic *p); /* the inputs keep their levels */
 void ioapic_fini(struct ioapic *p);
 
 /* The wire into pin 0..23. */
