@@ -371,13 +371,17 @@ static void test_maskmov(void **state)
 {
 	struct bench *b = *state;
 
-	b->c->gpr[RDI] = HOLE - 8;
+	b->c->gpr[RDI] = DATA + 3;
 	memset(b->c->vec[0].b, 0xaa, 16);
 	b->c->vec[1].q[0] = 0x8000000000000080;
 	b->c->vec[1].q[1] = 0;
-	put64(b, HOLE - 8, 0);
+	memset(at(b, DATA), 0, 32);
 	OK("\x66\x0f\xf7\xc1");
-	assert_int_equal(get_le64(at(b, HOLE - PAGE_SIZE) + PAGE_SIZE - 8), 0xaa000000000000aa);
+	assert_int_equal(get_le64(at(b, DATA) + 3), 0xaa000000000000aa);
+	b->c->gpr[RDI] = HOLE - 8; /* nothing is stored if any of the 16 bytes cannot be */
+	put64(b, HOLE - 8, 0);
+	FAULT("\x66\x0f\xf7\xc1", EXC_PF);
+	assert_int_equal(get_le64(at(b, HOLE - PAGE_SIZE) + PAGE_SIZE - 8), 0);
 }
 
 /* --- x87 --- */

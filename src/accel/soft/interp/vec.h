@@ -59,7 +59,21 @@ void vec_st16(struct cpu *c, const struct insn *i, v2di v);
 void vec_st16a(struct cpu *c, const struct insn *i, v2di v);
 void vec_stn(struct cpu *c, const struct insn *i, unsigned n, u64 v);
 
-/* [DS:rDI] of MASKMOVQ and MASKMOVDQU; stores bytes whose mask byte has its top bit set, after checking them. */
+/* Alignment check of accesses that mmu.c does not see as one: #AC if CR0.AM, EFLAGS.AC and CPL 3. */
+static inline void vec_align(struct cpu *c, u64 lin, unsigned n)
+{
+	if (unlikely(c->mmu_idx == MMU_USER_ALIGN) && (lin & (n - 1)) && (mmu_canonical(lin) || !insn_is64(c)))
+		cpu_raise_err(c, EXC_AC, 0);
+}
+
+/* Operands that must be aligned in any case. */
+static inline void vec_aligned(struct cpu *c, u64 lin, unsigned n)
+{
+	if (unlikely(lin & (n - 1)))
+		cpu_raise_err(c, EXC_GP, 0);
+}
+
+/* [DS:rDI] of MASKMOVQ and MASKMOVDQU; stores bytes whose mask byte has its top bit set, after checking all. */
 u64 vec_di(struct cpu *c, const struct insn *i, unsigned n);
 void vec_mask_store(struct cpu *c, u64 lin, const void *val, const void *mask, unsigned n);
 
@@ -157,6 +171,27 @@ static inline bool fp_again(struct cpu *c, u32 *st)
 		return false;
 	}
 	return fp_again_slow(c, st, h);
+}
+
+/*
+ * A dot product is done in steps, and an unmasked exception in the products keeps the sums from adding
+ * theirs. So if anything is unmasked, first multiply alone: the elements that the immediate selects.
+ */
+static inline bool fp_steps_matter(const struct cpu *c)
+{
+	return unlikely((c->mxcsr & MXCSR_MASKS) != MXCSR_MASKS);
+}
+
+static inline v2di dp_select(v2di v, u64 imm, unsigned n)
+{
+	u8 b[16];
+
+	memcpy(b, &v, 16);
+	for (unsigned k = 0; k < 16 / n; k++)
+		if (!(imm >> (4 + k) & 1))
+			memset(b + k * n, 0, n);
+	memcpy(&v, b, 16);
+	return v;
 }
 
 /* --- binding (vec_bind.c) --- */

@@ -158,8 +158,43 @@
 	}
 #define FI2(mn, op, k, kv) \
 	FPI128(mn, op, kv, "", src_vex(c, i, i->r2, 16)) FPI256(mn, op, kv, "", src_y(c, i, i->r2, 32))
-#define FI3X(mn, op, k, kv) FPI128(mn, op, kv, "%xmm2, ", src_vex(c, i, i->r3, 16))
-#define FI3(mn, op, k, kv) FI3X(mn, op, k, kv) FPI256(mn, op, kv, "%ymm2, ", src_y(c, i, i->r3, 32))
+#define FI3(mn, op, k, kv) \
+	FPI128(mn, op, kv, "%xmm2, ", src_vex(c, i, i->r3, 16)) \
+	FPI256(mn, op, kv, "%ymm2, ", src_y(c, i, i->r3, 32))
+
+static v4di dp_select2(v4di v, u64 imm, unsigned n)
+{
+	v2di lo = dp_select((v2di){v[0], v[1]}, imm, n), hi = dp_select((v2di){v[2], v[3]}, imm, n);
+
+	return (v4di){lo[0], lo[1], hi[0], hi[1]};
+}
+
+/* The 128-bit form multiplies zeros above. */
+#define PRODUCTS(mn, mul, n) \
+	static void products_##mn(struct cpu *c, v4di d, v4di s, u64 imm) \
+	{ \
+		v4di a = dp_select2(d, imm, n), b = dp_select2(s, imm, n), p; \
+		u32 st = fp_begin(c); \
+		do \
+			asm volatile("v" mul " %t2, %t1, %t0" : "=x"(p) : "x"(a), "x"(b)); \
+		while (fp_again(c, &st)); \
+	}
+#define FDPX(mn, op, k, mul, n) \
+	PRODUCTS(mn, mul, n) \
+	FPI128(mn, op, k, "%xmm2, ", ({ \
+		       v2di src_ = src_vex(c, i, i->r3, 16); \
+		       if (fp_steps_matter(c)) \
+			       products_##mn(c, widen(xmm(c, i->r2)), widen(src_), i->imm); \
+		       src_; \
+	       }))
+#define FDP(mn, op, k, mul, n) \
+	FDPX(mn, op, k, mul, n) \
+	FPI256(mn, op, k, "%ymm2, ", ({ \
+		       v4di src_ = src_y(c, i, i->r3, 32); \
+		       if (fp_steps_matter(c)) \
+			       products_##mn(c, ymm(c, i->r2), src_, i->imm); \
+		       src_; \
+	       }))
 #define FI3S(mn, op, k, kv, n) FPI128(mn, op, kv, "%xmm2, ", src_vex(c, i, i->r3, n))
 
 /* --- FMA: the destination is the first source --- */

@@ -25,9 +25,11 @@ static inline v4di widen(v2di v)
 
 static inline v4di vec_ld32(struct cpu *c, const struct insn *i)
 {
+	u64 lin = insn_lin(c, i, 32, false);
 	v4di v;
 
-	mem_ld_bytes(c, insn_lin(c, i, 32, false), &v, 32);
+	vec_align(c, lin, 32);
+	mem_ld_bytes(c, lin, &v, 32);
 	return v;
 }
 

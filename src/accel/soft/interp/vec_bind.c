@@ -39,7 +39,8 @@ const struct vec_def vec_defs[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 #define F2N(mn, op) L_S(mn) V_VY(mn)
 #define FI2(mn, op, k, kv) L_S(mn) V_VY(mn)
 #define FI3(mn, op, k, kv) L_S(mn) V_VY(mn)
-#define FI3X(mn, op, k, kv) L_S(mn) V_V(mn)
+#define FDP(mn, op, k, mul, n) L_S(mn) V_VY(mn)
+#define FDPX(mn, op, k, mul, n) L_S(mn) V_V(mn)
 #define FI3S(mn, op, k, kv, n) L_S(mn) V_SCALAR(mn)
 #define FMA3(mn, op) V_VY(mn)
 #define FMA3S(mn, op, n) V_SCALAR(mn)
@@ -90,6 +91,8 @@ static void operands(const struct dec *d, struct insn *i, struct shape *s)
 		} else if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 			if (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
 				s->store = true;
+			if (k == 2)
+				n++; /* keeps the place of a fourth operand */
 			if (!i->aux2)
 				i->aux2 = (u8)(o->size / 8);
 			if (o->mem.type == ZYDIS_MEMOP_TYPE_VSIB) {

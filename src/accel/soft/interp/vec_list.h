@@ -19,7 +19,8 @@
  *	F2(mn, op)           dst = op src
  *	F2W(mn, op, n, n256) widening
  *	F2N(mn, op)          narrowing: VEX.256 writes a 128-bit register
- *	FI2, FI3(mn, op, k, kv), FI3X, FI3S(mn, op, k, kv, n): with an immediate, kv values in the VEX form
+ *	FI2, FI3(mn, op, k, kv), FI3S(mn, op, k, kv, n): with an immediate, kv values in the VEX form
+ *	FDP(mn, op, k, mul, n), FDPX: dot products of elements of n bytes, multiplied by mul
  *	FMA3(mn, op)         VEX only, dst is a source too, packed
  *	FMA3S(mn, op, n)     scalar
  *	V3(mn, op)           VEX only, 128 and 256: dst = src1 op src2
@@ -93,8 +94,11 @@
 #ifndef FI3
 #define FI3(mn, op, k, kv)
 #endif
-#ifndef FI3X
-#define FI3X(mn, op, k, kv)
+#ifndef FDP
+#define FDP(mn, op, k, mul, n)
+#endif
+#ifndef FDPX
+#define FDPX(mn, op, k, mul, n)
 #endif
 #ifndef FI3S
 #define FI3S(mn, op, k, kv, n)
@@ -320,8 +324,8 @@ FI2(ROUNDPS, "roundps", 16, 16)
 FI2(ROUNDPD, "roundpd", 16, 16)
 FI3S(ROUNDSS, "roundss", 16, 16, 4)
 FI3S(ROUNDSD, "roundsd", 16, 16, 8)
-FI3(DPPS, "dpps", 256, 256)
-FI3X(DPPD, "dppd", 64, 64)
+FDP(DPPS, "dpps", 256, "mulps", 4)
+FDPX(DPPD, "dppd", 64, "mulpd", 8)
 
 /* VEX only; the names and operations lose their V here, the includer adds it */
 V3(PSLLVD, "psllvd")
@@ -385,7 +389,8 @@ FMA_SCALAR(FNMSUB, "fnmsub")
 #undef F2N
 #undef FI2
 #undef FI3
-#undef FI3X
+#undef FDP
+#undef FDPX
 #undef FI3S
 #undef FMA3
 #undef FMA3S

@@ -6,15 +6,17 @@
 
 static u64 lin16(struct cpu *c, const struct insn *i, bool write)
 {
-	return insn_lin(c, i, 16, write);
+	u64 lin = insn_lin(c, i, 16, write);
+
+	vec_align(c, lin, 16);
+	return lin;
 }
 
 static u64 lin16a(struct cpu *c, const struct insn *i, bool write)
 {
-	u64 lin = lin16(c, i, write);
+	u64 lin = insn_lin(c, i, 16, write);
 
-	if (unlikely(lin & 15))
-		cpu_raise_err(c, EXC_GP, 0);
+	vec_aligned(c, lin, 16);
 	return lin;
 }
 
@@ -88,9 +90,9 @@ void vec_mask_store(struct cpu *c, u64 lin, const void *val, const void *mask, u
 	const u8 *v = val;
 	const u8 *m = mask;
 
-	for (unsigned k = 0; k < n; k++)
-		if (m[k] & 0x80)
-			mmu_probe(c, lin + k, 1, ACC_WRITE);
+	/* All of it, whatever the mask: allowed, and what CPUs do. */
+	vec_align(c, lin, n);
+	mmu_probe(c, lin, n, ACC_WRITE);
 	for (unsigned k = 0; k < n; k++)
 		if (m[k] & 0x80)
 			mem_st8(c, lin + k, v[k]);

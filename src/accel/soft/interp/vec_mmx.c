@@ -151,7 +151,7 @@ void mmx_PEXTRW(struct cpu *c, const struct insn *i)
 	c->gpr[i->r1] = mm(c, i->r2) >> (i->imm & 3) * 16 & 0xffff;
 }
 
-/* Byte stores under the mask of the second register's sign bits; whole destination is checked. */
+/* Byte stores under the mask of the second register's sign bits. */
 void mmx_MASKMOVQ(struct cpu *c, const struct insn *i)
 {
 	u64 m, v, lin;
@@ -174,6 +174,7 @@ void mmx_MASKMOVQ(struct cpu *c, const struct insn *i)
 		v2di s; \
 		mmx_check(c); \
 		s = src_sse(c, i, i->r2, n); \
+		mmx_enter(c); /* even if #XM follows */ \
 		st = fp_begin(c); \
 		do \
 			asm volatile(op " %1, %%mm0\n" \
@@ -183,7 +184,6 @@ void mmx_MASKMOVQ(struct cpu *c, const struct insn *i)
 				     : "x"(s) \
 				     : "mm0"); \
 		while (fp_again(c, &st)); \
-		mmx_enter(c); \
 		set_mm(c, i->r1, d); \
 	}
 TO_MMX(CVTPS2PI, "cvtps2pi", 8)
@@ -191,14 +191,25 @@ TO_MMX(CVTTPS2PI, "cvttps2pi", 8)
 TO_MMX(CVTPD2PI, "cvtpd2pi", 16)
 TO_MMX(CVTTPD2PI, "cvttpd2pi", 16)
 
+/* A memory source leaves the MMX state alone (SDM vol. 2 says so for CVTPI2PD). */
+static u64 src_int(struct cpu *c, const struct insn *i)
+{
+	u64 s;
+
+	if (i->flags & INSN_MEM)
+		return src_mmx(c, i, i->r2, 8);
+	mmx_check(c);
+	s = mm(c, i->r2);
+	mmx_enter(c);
+	return s;
+}
+
 void mmx_CVTPI2PS(struct cpu *c, const struct insn *i)
 {
 	v2di d;
 	u32 st;
-	u64 s;
+	u64 s = src_int(c, i);
 
-	mmx_check(c);
-	s = src_mmx(c, i, i->r2, 8);
 	st = fp_begin(c);
 	do {
 		d = xmm(c, i->r1);
@@ -209,24 +220,18 @@ void mmx_CVTPI2PS(struct cpu *c, const struct insn *i)
 			     : "m"(s)
 			     : "mm0");
 	} while (fp_again(c, &st));
-	mmx_enter(c);
 	set_xmm(c, i->r1, d);
 }
 
-/* Exact. With a memory source it does not touch the MMX state (SDM vol. 2). */
+/* Exact. */
 void mmx_CVTPI2PD(struct cpu *c, const struct insn *i)
 {
 	v2di d;
-	u64 s;
+	u64 s = src_int(c, i);
 
-	if (!(i->flags & INSN_MEM))
-		mmx_check(c);
-	s = src_mmx(c, i, i->r2, 8);
 	asm("movq %1, %0\n"
 	    "cvtdq2pd %0, %0"
 	    : "=x"(d)
 	    : "m"(s));
-	if (!(i->flags & INSN_MEM))
-		mmx_enter(c);
 	set_xmm(c, i->r1, d);
 }

@@ -37,12 +37,19 @@ void v128_MOVU(struct cpu *c, const struct insn *i)
 	set_xmmz(c, i->r1, src_vex(c, i, i->r2, 16));
 }
 
+static u64 lin32(struct cpu *c, const struct insn *i, bool write)
+{
+	u64 lin = insn_lin(c, i, 32, write);
+
+	vec_align(c, lin, 32);
+	return lin;
+}
+
 static u64 lin32a(struct cpu *c, const struct insn *i, bool write)
 {
 	u64 lin = insn_lin(c, i, 32, write);
 
-	if (lin & 31)
-		cpu_raise_err(c, EXC_GP, 0);
+	vec_aligned(c, lin, 32);
 	return lin;
 }
 
@@ -71,13 +78,13 @@ void v256_MOVU(struct cpu *c, const struct insn *i)
 		c->vec[i->r1] = c->vec[i->r2];
 		return;
 	}
-	mem_ld_bytes(c, insn_lin(c, i, 32, false), &v, 32);
+	mem_ld_bytes(c, lin32(c, i, false), &v, 32);
 	c->vec[i->r1] = v;
 }
 
 void v256_MOVU_st(struct cpu *c, const struct insn *i)
 {
-	mem_st_bytes(c, insn_lin(c, i, 32, true), &c->vec[i->r1], 32);
+	mem_st_bytes(c, lin32(c, i, true), &c->vec[i->r1], 32);
 }
 
 /* --- parts --- */

@@ -73,6 +73,31 @@
 		set_xmm(c, i->r1, d); \
 	}
 
+#define FDP(mn, op, k, mul, n) \
+	STUBS(mn, op " $imm, %xmm1, %xmm0", k) \
+	static void products_##mn(struct cpu *c, v2di d, v2di s, u64 imm) \
+	{ \
+		v2di a = dp_select(d, imm, n), b = dp_select(s, imm, n), p; \
+		u32 st = fp_begin(c); \
+		do { \
+			p = a; \
+			asm volatile(mul " %1, %0" : "+x"(p) : "x"(b)); \
+		} while (fp_again(c, &st)); \
+	} \
+	void sse_##mn(struct cpu *c, const struct insn *i) \
+	{ \
+		v2di s = src_sse(c, i, i->r2, 16); \
+		v2di d; \
+		u32 st; \
+		if (fp_steps_matter(c)) \
+			products_##mn(c, xmm(c, i->r1), s, i->imm); \
+		st = fp_begin(c); \
+		do \
+			d = CALL_STUB(xmm(c, i->r1), s, STUB(mn, i->imm, k)); \
+		while (fp_again(c, &st)); \
+		set_xmm(c, i->r1, d); \
+	}
+#define FDPX(mn, op, k, mul, n) FDP(mn, op, k, mul, n)
 #define SI2(mn, op, k) SSE_IMM(mn, op, k)
 #define SI2X(mn, op, k) SSE_IMM(mn, op, k)
 #define SI3(mn, op, k) SSE_IMM(mn, op, k)
@@ -80,7 +105,6 @@
 #define SI3X(mn, op, k) SSE_IMM(mn, op, k)
 #define FI2(mn, op, k, kv) SSE_FP_IMM(mn, op, k, 16)
 #define FI3(mn, op, k, kv) SSE_FP_IMM(mn, op, k, 16)
-#define FI3X(mn, op, k, kv) SSE_FP_IMM(mn, op, k, 16)
 #define FI3S(mn, op, k, kv, n) SSE_FP_IMM(mn, op, k, n)
 
 /* A shift by an immediate is a shift by a register that holds it; the binder says so in aux. */

@@ -159,9 +159,11 @@ void x87_compare(struct cpu *c, const struct insn *i)
 	x87_enter(c, i);
 	s = source(c, i, &buf);
 	if (unlikely(sources_empty(c, i))) {
+		/* Unordered, even if unmasked: only the pop depends on that. */
+		x87_cc(c, CC_COMPARE, CC_COMPARE);
 		if (!x87_stack_fault(c, false))
 			return;
-		sw = CC_COMPARE; /* unordered */
+		sw = CC_COMPARE;
 	} else {
 		x87_host_begin(c);
 		sw = (i->r3 & X87_UNORDERED ? ucom : compare[i->aux2])(x87_st(c, 0), s);
@@ -201,9 +203,10 @@ void x87_compare_flags(struct cpu *c, const struct insn *i)
 
 	x87_enter(c, i);
 	if (unlikely(sources_empty(c, i))) {
+		fl = FL_ZF | FL_PF | FL_CF;
+		cpu_set_arith(c, fl);
 		if (!x87_stack_fault(c, false))
 			return;
-		fl = FL_ZF | FL_PF | FL_CF;
 	} else {
 		x87_host_begin(c);
 		sw = (i->r3 & X87_UNORDERED ? ucomi : comi)(x87_st(c, 0), x87_st(c, i->r2), &fl);
@@ -222,8 +225,7 @@ void x87_FTST(struct cpu *c, const struct insn *i)
 
 	x87_enter(c, i);
 	if (unlikely(x87_empty(c, 0))) {
-		if (!x87_stack_fault(c, false))
-			return;
+		x87_stack_fault(c, false);
 	} else {
 		x87_host_begin(c);
 		sw = com(x87_st(c, 0), &zero);

@@ -60,7 +60,7 @@ static const struct x87_def defs[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	D(FBLD, NULL, x87_fld_mem, GATE_FPU, 0, 0),
 	D(FST, x87_fst_reg, x87_fst_mem, GATE_FPU, 0, 0),
 	D(FSTP, x87_fst_reg, x87_fst_mem, GATE_FPU, 0, X87_POP),
-	D(FSTPNCE, x87_fst_reg, NULL, GATE_FPU, 0, X87_POP),
+	D(FSTPNCE, x87_FSTPNCE, NULL, GATE_FPU, 0, X87_POP),
 	D(FIST, NULL, x87_fst_mem, GATE_FPU, 0, 0),
 	D(FISTP, NULL, x87_fst_mem, GATE_FPU, 0, X87_POP),
 	D(FISTTP, NULL, x87_fst_mem, GATE_FPU, 0, X87_POP | X87_TRUNC),
@@ -161,11 +161,11 @@ static void registers(const struct dec *d, struct insn *i, unsigned esc)
 
 	i->r1 = 0;
 	i->r2 = (u8)rm;
-	if (i->fn == x87_arith && esc >= 4) {
+	if (i->fn == x87_arith && esc >= 4 && !(i->flags & INSN_MEM)) {
 		i->r1 = (u8)rm;
 		i->r2 = 0;
 	}
-	if (i->fn == x87_fst_reg || i->fn == x87_fxch || i->fn == x87_ffree)
+	if (i->fn == x87_fst_reg || i->fn == x87_FSTPNCE || i->fn == x87_fxch || i->fn == x87_ffree)
 		i->r1 = (u8)rm;
 }
 

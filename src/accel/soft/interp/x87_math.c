@@ -34,6 +34,8 @@ void x87_unary(struct cpu *c, const struct insn *i)
 	u16 sw;
 
 	x87_enter(c, i);
+	if (i->aux == UN_SIN || i->aux == UN_COS)
+		c->fpu.fsw &= (u16)~FSW_C2; /* complete, unless the operand is out of range */
 	if (unlikely(x87_empty(c, 0))) {
 		if (x87_stack_fault(c, false))
 			x87_write(c, 0, &d);
@@ -87,6 +89,8 @@ void x87_binary(struct cpu *c, const struct insn *i)
 	u16 sw;
 
 	x87_enter(c, i);
+	if (i->aux == BIN_PREM || i->aux == BIN_PREM1)
+		c->fpu.fsw &= (u16)~FSW_C2;
 	if (unlikely(x87_empty(c, 0) || x87_empty(c, 1))) {
 		if (!x87_stack_fault(c, false))
 			return;
@@ -97,7 +101,8 @@ void x87_binary(struct cpu *c, const struct insn *i)
 		x87_host_end(c);
 		if (!x87_commit(c, sw, FSW_PRE))
 			return;
-		if (i->aux == BIN_PREM || i->aux == BIN_PREM1)
+		/* Without a quotient (the result is a NaN) C0, C1 and C3 stay. */
+		if ((i->aux == BIN_PREM || i->aux == BIN_PREM1) && (d.exp & 0x7fff) != 0x7fff)
 			x87_cc(c, sw, FSW_CC);
 	}
 	if (i->aux >= BIN_YL2X)
@@ -144,6 +149,8 @@ void x87_two(struct cpu *c, const struct insn *i)
 	struct two r = {.st0 = x87_indefinite, .st1 = x87_indefinite};
 
 	x87_enter(c, i);
+	if (i->aux != TWO_XTRACT)
+		c->fpu.fsw &= (u16)~FSW_C2;
 	if (unlikely(x87_empty(c, 0) || !x87_empty(c, 7))) {
 		if (!x87_stack_fault(c, !x87_empty(c, 0)))
 			return;

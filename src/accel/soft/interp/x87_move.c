@@ -5,7 +5,7 @@
 
 /* --- loads --- */
 
-/* With an unmasked exception nothing is pushed, so there is nothing to store: ES is bit 7. */
+/* An unmasked invalid operand (IE and ES) is not pushed, so that there is nothing to store. */
 #define LOAD(name, ins, type) \
 	static u16 name(const void *s, struct x86_st *d) \
 	{ \
@@ -13,13 +13,15 @@
 		asm volatile(ins " %2\n" \
 				 "fnstsw %0\n" \
 				 "fnclex\n" \
-				 "testb $0x80, %%al\n" \
-				 "jnz 1f\n" \
+				 "movb %%al, %%dl\n" \
+				 "andb $0x81, %%dl\n" \
+				 "cmpb $0x81, %%dl\n" \
+				 "je 1f\n" \
 				 "fstpt %1\n" \
 				 "1:" \
 			     : "=&a"(sw), "+m"(*d) \
 			     : "m"(*(const type *)s) \
-			     : X87_CLOBBERS, "cc"); \
+			     : X87_CLOBBERS, "cc", "dl"); \
 		return sw; \
 	}
 LOAD(load_f32, "flds", u32)
@@ -70,7 +72,7 @@ void x87_fld_mem(struct cpu *c, const struct insn *i)
 	x87_host_begin(c);
 	sw = load(i, &s, &d);
 	x87_host_end(c);
-	if (x87_commit(c, sw & (u16)~FSW_C1, FSW_PRE))
+	if (x87_commit(c, sw & (u16)~FSW_C1, FSW_IE))
 		x87_push(c, &d);
 }
 
@@ -227,6 +229,19 @@ void x87_fst_reg(struct cpu *c, const struct insn *i)
 	pop_if(c, i);
 }
 
+/* An undocumented alias of FSTP ST(i) (D9 /3 with a register) that does not mind an empty ST(0). */
+void x87_FSTPNCE(struct cpu *c, const struct insn *i)
+{
+	x87_check(c);
+	if (!x87_empty(c, 0)) {
+		x87_fst_reg(c, i);
+		return;
+	}
+	x87_enter(c, i);
+	c->fpu.fsw &= (u16)~FSW_C1;
+	x87_pop(c);
+}
+
 /* --- between registers --- */
 
 void x87_fxch(struct cpu *c, const struct insn *i)
@@ -261,10 +276,8 @@ void x87_fcmov(struct cpu *c, const struct insn *i)
 		if (!x87_stack_fault(c, false))
 			return;
 		v = x87_indefinite;
-	} else {
-		c->fpu.fsw &= (u16)~FSW_C1;
-		if (!cpu_cond(c, i->aux))
-			return;
+	} else if (!cpu_cond(c, i->aux)) {
+		return;
 	}
 	x87_write(c, 0, &v);
 }
@@ -273,6 +286,7 @@ void x87_ffree(struct cpu *c, const struct insn *i)
 {
 	x87_enter(c, i);
 	c->fpu.ftw &= (u8)~BIT(x87_phys(c, i->r1));
+	c->fpu.fsw &= (u16)~FSW_C1;
 	if (i->r3 & X87_POP)
 		x87_pop(c);
 }

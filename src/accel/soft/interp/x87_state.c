@@ -53,6 +53,7 @@ u64 x87_mem(struct cpu *c, const struct insn *i, unsigned size, bool write)
 	u64 lin = insn_lin(c, i, size, write);
 	struct x86_fpu *f = &c->fpu;
 
+	vec_align(c, lin, size == 10 ? 8 : size);
 	mmu_probe(c, lin, size, write ? ACC_WRITE : ACC_READ);
 	f->fip = c->gpr[REG_RIP] - i->len;
 	f->fcs = c->seg[SEG_CS].sel;
@@ -131,6 +132,7 @@ void x87_EMMS(struct cpu *c, const struct insn *i)
 {
 	x87_check(c);
 	c->fpu.ftw = 0;
+	x87_set_top(c, 0);
 }
 
 /* --- environment --- */
@@ -225,12 +227,20 @@ static void get_env(struct cpu *c, unsigned osize, const u8 *b)
 	set_fcw(c, get_le16(b));
 }
 
+static u64 env_lin(struct cpu *c, const struct insn *i, unsigned size, bool write)
+{
+	u64 lin = insn_lin(c, i, size, write);
+
+	vec_align(c, lin, i->osize == 2 ? 2 : 4);
+	return lin;
+}
+
 void x87_FNSTENV(struct cpu *c, const struct insn *i)
 {
 	u8 b[28];
 	unsigned n = put_env(c, i->osize, b);
 
-	mem_st_bytes(c, insn_lin(c, i, n, true), b, n);
+	mem_st_bytes(c, env_lin(c, i, n, true), b, n);
 	c->fpu.fcw |= FSW_EX;
 	x87_update_es(c);
 }
@@ -241,7 +251,7 @@ void x87_FLDENV(struct cpu *c, const struct insn *i)
 	u8 b[28];
 
 	x87_check(c);
-	mem_ld_bytes(c, insn_lin(c, i, n, false), b, n);
+	mem_ld_bytes(c, env_lin(c, i, n, false), b, n);
 	get_env(c, i->osize, b);
 }
 
@@ -252,7 +262,7 @@ void x87_FNSAVE(struct cpu *c, const struct insn *i)
 
 	for (unsigned k = 0; k < 8; k++, n += 10)
 		memcpy(b + n, x87_st(c, k), 10);
-	mem_st_bytes(c, insn_lin(c, i, n, true), b, n);
+	mem_st_bytes(c, env_lin(c, i, n, true), b, n);
 	fpu_init(c);
 }
 
@@ -262,7 +272,7 @@ void x87_FRSTOR(struct cpu *c, const struct insn *i)
 	u8 b[108];
 
 	x87_check(c);
-	mem_ld_bytes(c, insn_lin(c, i, env + 80, false), b, env + 80);
+	mem_ld_bytes(c, env_lin(c, i, env + 80, false), b, env + 80);
 	get_env(c, i->osize, b);
 	for (unsigned k = 0; k < 8; k++)
 		memcpy(x87_st(c, k), b + env + 10 * k, 10);

@@ -97,8 +97,10 @@ static u64 operand(struct cpu *c, const struct insn *i, unsigned size, unsigned 
 {
 	u64 lin = insn_lin(c, i, size, write);
 
-	if (lin & (align - 1))
-		cpu_raise_err(c, EXC_GP, 0);
+	if (unlikely((lin & (align - 1)) && insn_is64(c) && !mmu_canonical(lin)))
+		mmu_probe(c, lin, 1, ACC_READ); /* raises, #SS(0) for a stack address */
+	vec_align(c, lin, align);
+	vec_aligned(c, lin, align);
 	return lin;
 }
 
