@@ -15,6 +15,10 @@
 #define CONFIG_DATA 0xcfc
 #define CONFIG_ENABLE 0x80000000u
 
+#define IO_END 0x10000ull
+#define LARGE_BAR (32 * MiB) /* a 64-bit BAR above this goes to the high window */
+#define MMIO64_END (1ull << 40) /* guests have 40 address bits */
+
 static struct pci_dev *find(const struct pci_host *h, unsigned bus, unsigned slot, unsigned func)
 {
 	for (u32 n = 0; n < h->ndevs; n++) {
@@ -44,7 +48,7 @@ static u64 bar_address(const struct pci_dev *d, unsigned n)
 	}
 }
 
-/* Where the BAR should be mapped now; false: nowhere. Address 0 and a sizing probe decode nothing. */
+/* Where the BAR should be mapped now; false: nowhere. Address 0 decodes nothing. */
 static bool bar_wanted(const struct pci_dev *d, unsigned n, u64 *addr)
 {
 	const struct pci_bar *b = &d->bar[n];
@@ -67,6 +71,13 @@ static void unmap_stale(struct pci_host *h, struct pci_dev *d)
 		if (b->region.mapped && (!bar_wanted(d, n, &addr) || addr != b->region.base))
 			space_remove(bar_space(h, b), &b->region);
 	}
+}
+
+void pci_unmap(struct pci_host *h, struct pci_dev *d)
+{
+	for (unsigned n = 0; n < ARRAY_SIZE(d->bar); n++)
+		if (d->bar[n].region.mapped)
+			space_remove(bar_space(h, &d->bar[n]), &d->bar[n].region);
 }
 
 /* A BAR that does not fit stays unmapped and is tried again at the next change of any BAR. */
@@ -216,8 +227,6 @@ int pci_host_init(struct pci_host *h, const struct pci_host_config *cfg)
 	memset(h, 0, sizeof(*h));
 	h->cfg = *cfg;
 	pthread_mutex_init(&h->lock, NULL);
-	for (unsigned n = 0; n < PCI_LINKS; n++)
-		h->pirq[n] = 0x80;
 	return add_regions(h);
 }
 
@@ -226,17 +235,19 @@ void pci_host_fini(struct pci_host *h)
 	space_remove(h->cfg.ports, &h->cf8);
 	space_remove(h->cfg.ports, &h->cfc);
 	space_remove(h->cfg.memory, &h->ecam);
+	for (u32 n = 0; n < h->ndevs; n++) {
+		pci_unmap(h, h->devs[n]);
+		h->devs[n]->host = NULL;
+	}
 	free(h->devs);
 	pthread_mutex_destroy(&h->lock);
 }
 
-int pci_add(struct pci_host *h, struct pci_dev *d, unsigned bus, unsigned slot, unsigned func)
+static int add(struct pci_host *h, struct pci_dev *d, unsigned bus, unsigned slot, unsigned func)
 {
 	struct pci_dev **p;
 
-	if (bus > 255 || slot >= PCI_SLOTS || func >= PCI_FUNCS)
-		return -EINVAL;
-	if (find(h, bus, slot, func))
+	if (find(h, bus, slot, func) || (d->pirq_reg && h->router))
 		return -EEXIST;
 	p = realloc(h->devs, (h->ndevs + 1) * sizeof(*p));
 	if (!p)
@@ -247,7 +258,49 @@ int pci_add(struct pci_host *h, struct pci_dev *d, unsigned bus, unsigned slot, 
 	d->slot = (u8)slot;
 	d->func = (u8)func;
 	h->devs[h->ndevs++] = d;
+	if (d->pirq_reg)
+		h->router = d;
 	return 0;
+}
+
+int pci_add(struct pci_host *h, struct pci_dev *d, unsigned bus, unsigned slot, unsigned func)
+{
+	int rc;
+
+	if (bus > 255 || slot >= PCI_SLOTS || func >= PCI_FUNCS)
+		return -EINVAL;
+	pthread_mutex_lock(&h->lock);
+	rc = add(h, d, bus, slot, func);
+	pthread_mutex_unlock(&h->lock);
+	return rc;
+}
+
+static void detach(struct pci_host *h, struct pci_dev *d)
+{
+	u32 kept = 0;
+
+	pci_unmap(h, d);
+	pci_irq_detach(d);
+	for (u32 n = 0; n < h->ndevs; n++)
+		if (h->devs[n] != d)
+			h->devs[kept++] = h->devs[n];
+	h->ndevs = kept;
+	if (h->router == d)
+		h->router = NULL;
+	d->host = NULL;
+}
+
+void pci_dev_fini(struct pci_dev *d)
+{
+	struct pci_host *h = d->host;
+
+	if (h) {
+		pthread_mutex_lock(&h->lock);
+		detach(h, d);
+		pthread_mutex_unlock(&h->lock);
+	}
+	free(d->msix);
+	d->msix = NULL;
 }
 
 /* --- the BIOS's part --- */
@@ -273,25 +326,22 @@ static u64 take(u64 *next, u64 end, u64 size)
 static int assign_bar(struct pci_host *h, struct pci_dev *d, unsigned n)
 {
 	struct pci_bar *b = &d->bar[n];
-	u64 io = h->next_io, mmio = h->next_mmio, at;
+	u8 *reg = &d->cfg[PCI_BAR0 + 4 * n];
+	u64 at;
 
-	switch (b->kind) {
-	case PCI_BAR_NONE: return 0;
-	case PCI_BAR_IO: at = take(&io, 0x10000, b->size); break;
-	case PCI_BAR_MEM32: at = take(&mmio, h->cfg.mmio_end, b->size); break;
-	case PCI_BAR_MEM64:
-	default:
-		at = b->size > 32 * MiB ? take(&h->next_mmio64, 1ull << 40, b->size) :
-					  take(&mmio, h->cfg.mmio_end, b->size);
-		break;
-	}
+	if (b->kind == PCI_BAR_NONE)
+		return 0;
+	if (b->kind == PCI_BAR_IO)
+		at = take(&h->next_io, IO_END, b->size);
+	else if (b->kind == PCI_BAR_MEM64 && b->size > LARGE_BAR)
+		at = take(&h->next_mmio64, MMIO64_END, b->size);
+	else
+		at = take(&h->next_mmio, h->cfg.mmio_end, b->size);
 	if (!at)
 		return -ENOSPC;
-	h->next_io = (u32)io;
-	h->next_mmio = (u32)mmio;
-	put_le32(&d->cfg[PCI_BAR0 + 4 * n], (u32)at | (get_le32(&d->cfg[PCI_BAR0 + 4 * n]) & 15));
+	put_le32(reg, (u32)at | pci_bar_flags(b->kind));
 	if (b->kind == PCI_BAR_MEM64)
-		put_le32(&d->cfg[PCI_BAR0 + 4 * n + 4], (u32)(at >> 32));
+		put_le32(reg + 4, (u32)(at >> 32));
 	return 0;
 }
 
@@ -328,7 +378,25 @@ int pci_assign(struct pci_host *h)
 	for (u32 n = 0; n < h->ndevs && rc == 0; n++) {
 		put_le16(&h->devs[n]->cfg[PCI_COMMAND], PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER);
 		pci_remap(h, h->devs[n]);
+		pci_irq_config_changed(h->devs[n]);
+		memcpy(h->devs[n]->boot_cfg, h->devs[n]->cfg, sizeof(h->devs[n]->cfg));
 	}
 	pthread_mutex_unlock(&h->lock);
 	return rc;
+}
+
+void pci_host_reset(struct pci_host *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->address = 0;
+	for (u32 n = 0; n < h->ndevs; n++) {
+		struct pci_dev *d = h->devs[n];
+
+		pci_unmap(h, d);
+		memcpy(d->cfg, d->boot_cfg, sizeof(d->cfg));
+		pci_irq_reset(d);
+	}
+	for (u32 n = 0; n < h->ndevs; n++)
+		map_wanted(h, h->devs[n]);
+	pthread_mutex_unlock(&h->lock);
 }

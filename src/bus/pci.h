@@ -4,7 +4,7 @@
  * A device embeds struct pci_dev, fills it with the pci_set_ and pci_add_ functions, and is put
  * into a slot. The machine then calls pci_assign once, as a BIOS would: BAR addresses, interrupt pins
  * and routing. Afterwards the guest may move every BAR anywhere at any time; one that would overlap
- * another region is left unmapped until it fits.
+ * another region is left unmapped until it fits. Devices are finished before or after their host.
  *
  * Locks: host->lock guards all of this; it is taken after a device's own lock and before the locks
  * of spaces and interrupt chips. Device hooks are called without it.
@@ -29,6 +29,8 @@
 #define PCI_STATUS 0x06
 #define PCI_REVISION 0x08
 #define PCI_CLASS 0x09
+#define PCI_LINE_SIZE 0x0c
+#define PCI_LATENCY 0x0d
 #define PCI_HEADER 0x0e
 #define PCI_BAR0 0x10
 #define PCI_SUBVENDOR 0x2c
@@ -49,6 +51,9 @@
 #define PCI_CAP_PCIE 0x10
 #define PCI_CAP_MSIX 0x11
 
+/* PIRQ routing registers (ICH family): not routed to the 8259s; else the low nibble is the IRQ */
+#define PCI_PIRQ_OFF 0x80
+
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 
 struct pci_host;
@@ -58,7 +63,6 @@ struct pci_bar {
 	enum pci_bar_kind kind;
 	u64 size; /* power of two */
 	struct region region;
-	bool assigned; /* an address was ever given */
 };
 
 struct pci_ops {
@@ -79,7 +83,8 @@ struct pci_dev {
 	const char *name;
 	const struct pci_ops *ops;
 	u8 cfg[256], wmask[256], w1c[256];
-	u8 next_cap;    /* where the next capability goes */
+	u8 boot_cfg[256]; /* cfg as the BIOS left it, for reset */
+	u16 next_cap;   /* where the next capability goes */
 	u8 last_cap;    /* offset of the last one, 0 for none */
 	struct pci_bar bar[6];
 	u8 msi_cap;     /* 0: none */
@@ -87,8 +92,9 @@ struct pci_dev {
 	struct pci_msix *msix; /* owned; NULL for none */
 	bool wants_intx;
 	bool intx;      /* level the device asks for */
-	bool driven;    /* level on the line, with INTX_OFF applied */
+	bool driven;    /* level on the line: 0 while INTx is switched off or MSI on */
 	u8 link;        /* 0..7: A..H, GSI 16 + link */
+	const u8 *pirq_reg; /* interrupt router: offsets of the registers of links A..H; else NULL */
 };
 
 struct pci_host_config {
@@ -113,14 +119,14 @@ struct pci_host {
 	u32 address; /* CF8 */
 	struct region cf8, cfc, ecam;
 	u32 link_count[PCI_LINKS]; /* devices that drive the line */
-	u8 pirq[PCI_LINKS];        /* routing registers of the LPC bridge: bit 7 off, low nibble ISA IRQ */
+	struct pci_dev *router;    /* routes links to ISA IRQs; NULL: nobody does */
 	u16 pic_level;             /* levels on cfg.pic as driven by links */
-	u32 next_io, next_mmio;
-	u64 next_mmio64;
+	u64 next_io, next_mmio, next_mmio64; /* while pci_assign runs */
 };
 
 int pci_host_init(struct pci_host *h, const struct pci_host_config *cfg);
 void pci_host_fini(struct pci_host *h);
+/* Configuration space as the BIOS left it, lines low, no MSI pending. Devices reset themselves. */
 void pci_host_reset(struct pci_host *h);
 
 /* --- a device before it is added --- */
@@ -146,12 +152,19 @@ int pci_add_msi(struct pci_dev *d, unsigned vectors);                /* power of
 int pci_add_msix(struct pci_dev *d, unsigned vectors, unsigned bar); /* 1..PCI_MSIX_MAX; table at 0, PBA at 1000h */
 int pci_add_pcie(struct pci_dev *d, u8 port_type);
 void pci_add_intx(struct pci_dev *d);
+/*
+ * Makes d the router of INTx links to ISA IRQs (one a host): reg[n] is the offset of the register of
+ * link n, bit 7 = not routed, low nibble = IRQ. reg stays valid as long as d.
+ */
+void pci_set_router(struct pci_dev *d, const u8 reg[PCI_LINKS]);
 
 /* -EEXIST when the slot is taken, -EINVAL out of range. The caller keeps ownership of d. */
 int pci_add(struct pci_host *h, struct pci_dev *d, unsigned bus, unsigned slot, unsigned func);
 
 /* The BIOS's part. -ENOSPC when BARs do not fit their windows. */
 int pci_assign(struct pci_host *h);
+/* Also the BIOS's: writes the router's registers and every device's interrupt line. After pci_assign. */
+void pci_route_links(struct pci_host *h, const u8 irq[PCI_LINKS]);
 
 /* --- at run time, any thread, device lock allowed --- */
 
@@ -160,9 +173,6 @@ bool pci_msi_enabled(struct pci_dev *d);
 void pci_msi_notify(struct pci_dev *d, unsigned vector);
 bool pci_msix_enabled(struct pci_dev *d);
 void pci_msix_notify(struct pci_dev *d, unsigned vector);
-
-/* The LPC bridge's PIRQ routing register n was written. */
-void pci_set_pirq(struct pci_host *h, unsigned n, u8 val);
 
 /* INTx routing of a device, for firmware tables; pin 0: none. */
 struct pci_intx_info {

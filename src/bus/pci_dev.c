@@ -3,8 +3,9 @@
  */
 #include "bus/pci.h"
 
+#include "base/log.h"
+#include "bus/pci_int.h"
 #include <errno.h>
-#include <stdlib.h>
 
 #define CAPS_START 0x40
 
@@ -24,19 +25,9 @@ void pci_dev_init(struct pci_dev *d, const char *name, const struct pci_identity
 	put_le16(&d->cfg[PCI_SUBSYSTEM], id->subsystem);
 	put_le16(&d->wmask[PCI_COMMAND], PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER | PCI_CMD_INTX_OFF | 0x140);
 	put_le16(&d->w1c[PCI_STATUS], 0xf900);
-	d->wmask[0x0c] = 0xff; /* cache line size */
+	d->wmask[PCI_LINE_SIZE] = 0xff;
+	d->wmask[PCI_LATENCY] = 0xff;
 	d->wmask[PCI_INTLINE] = 0xff;
-}
-
-void pci_dev_fini(struct pci_dev *d)
-{
-	if (d->host)
-		for (unsigned n = 0; n < ARRAY_SIZE(d->bar); n++)
-			if (d->bar[n].kind != PCI_BAR_NONE)
-				space_remove(d->bar[n].kind == PCI_BAR_IO ? d->host->cfg.ports : d->host->cfg.memory,
-					&d->bar[n].region);
-	free(d->msix);
-	d->msix = NULL;
 }
 
 void pci_set_wmask(struct pci_dev *d, unsigned off, unsigned len, u8 mask)
@@ -60,10 +51,11 @@ void pci_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, u64 size
 	struct pci_bar *b = &d->bar[n];
 	u8 *reg = &d->cfg[PCI_BAR0 + 4 * n], *mask = &d->wmask[PCI_BAR0 + 4 * n];
 
+	BUG_ON(n > (kind == PCI_BAR_MEM64 ? 4 : 5) || b->kind != PCI_BAR_NONE);
 	b->kind = kind;
 	b->size = pow2_at_least(size, kind == PCI_BAR_IO ? 4 : 16);
 	b->region = (struct region){.len = b->size, .ops = ops, .opaque = opaque, .lock = lock, .name = d->name};
-	put_le32(reg, kind == PCI_BAR_IO ? 1 : kind == PCI_BAR_MEM64 ? 4 : 0);
+	put_le32(reg, pci_bar_flags(kind));
 	put_le32(mask, (u32)~(b->size - 1) & (kind == PCI_BAR_IO ? ~3u : ~15u));
 	if (kind == PCI_BAR_MEM64)
 		put_le32(mask + 4, (u32)(~(b->size - 1) >> 32));
@@ -71,8 +63,8 @@ void pci_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, u64 size
 
 u8 pci_add_cap(struct pci_dev *d, u8 id, u8 len)
 {
-	u8 at = d->next_cap;
-	unsigned end = ALIGN_UP((unsigned)at + len, 4u);
+	u8 at = (u8)d->next_cap;
+	unsigned end = ALIGN_UP(d->next_cap + (unsigned)len, 4u);
 
 	if (end > sizeof(d->cfg))
 		return 0;
@@ -80,7 +72,7 @@ u8 pci_add_cap(struct pci_dev *d, u8 id, u8 len)
 	d->cfg[d->last_cap ? d->last_cap + 1 : PCI_CAPS] = at;
 	d->cfg[PCI_STATUS] |= PCI_STATUS_CAPS;
 	d->last_cap = at;
-	d->next_cap = (u8)MIN(end, 0xfcu);
+	d->next_cap = (u16)end;
 	return at;
 }
 
@@ -113,6 +105,7 @@ int pci_add_pcie(struct pci_dev *d, u8 port_type)
 		return -ENOSPC;
 	put_le16(&d->cfg[cap + 2], (u16)(2 | port_type << 4));
 	put_le32(&d->cfg[cap + 4], 0x8000); /* role-based error reporting */
+	put_le16(&d->wmask[cap + 8], 0x7fff); /* device control */
 	put_le32(&d->cfg[cap + 0x0c], 0x11);
 	put_le16(&d->cfg[cap + 0x12], 0x11);
 	return 0;
@@ -121,4 +114,13 @@ int pci_add_pcie(struct pci_dev *d, u8 port_type)
 void pci_add_intx(struct pci_dev *d)
 {
 	d->wants_intx = true;
+}
+
+void pci_set_router(struct pci_dev *d, const u8 reg[PCI_LINKS])
+{
+	d->pirq_reg = reg;
+	for (unsigned n = 0; n < PCI_LINKS; n++) {
+		d->cfg[reg[n]] = PCI_PIRQ_OFF;
+		d->wmask[reg[n]] = PCI_PIRQ_OFF | 0x0f;
+	}
 }

@@ -12,13 +12,19 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define PIRQ_OFF 0x80
 #define MSI_ENABLE 0x01
 #define MSIX_ENABLE 0x8000
 #define MSIX_MASK_ALL 0x4000
 #define MSIX_PBA 0x1000
+#define MSIX_VECTOR_MASKED 1u
 
 /* --- INTx --- */
+
+/* The routing register of a link. */
+static u8 pirq(const struct pci_host *h, unsigned link)
+{
+	return h->router ? h->router->cfg[h->router->pirq_reg[link]] : PCI_PIRQ_OFF;
+}
 
 /* ISA IRQs that are high because a routed link is. */
 static u16 pic_levels(const struct pci_host *h)
@@ -26,8 +32,8 @@ static u16 pic_levels(const struct pci_host *h)
 	u16 levels = 0;
 
 	for (unsigned n = 0; n < PCI_LINKS; n++)
-		if (h->link_count[n] && !(h->pirq[n] & PIRQ_OFF))
-			levels |= (u16)(1u << (h->pirq[n] & 15));
+		if (h->link_count[n] && !(pirq(h, n) & PCI_PIRQ_OFF))
+			levels |= (u16)(1u << (pirq(h, n) & 15));
 	return levels;
 }
 
@@ -48,22 +54,44 @@ static void drive(struct pci_dev *d, bool level)
 	if (level == d->driven || !d->cfg[PCI_INTPIN])
 		return;
 	d->driven = level;
-	h->link_count[d->link] += level ? 1 : -1u;
+	if (level)
+		h->link_count[d->link]++;
+	else
+		h->link_count[d->link]--;
 	if (h->link_count[d->link] == (level ? 1 : 0))
 		wire_set(&h->cfg.ioapic[d->link], level);
 	update_pic(h);
 }
 
+static u16 msi_control(const struct pci_dev *d)
+{
+	return d->msi_cap ? get_le16(&d->cfg[d->msi_cap + 2]) : 0;
+}
+
+static u16 msix_control(const struct pci_dev *d)
+{
+	return d->msix ? get_le16(&d->cfg[d->msix->cap + 2]) : 0;
+}
+
+/* A function with MSI or MSI-X on must not use its pin (6.8.3.3). */
+static bool intx_allowed(const struct pci_dev *d)
+{
+	return !(get_le16(&d->cfg[PCI_COMMAND]) & PCI_CMD_INTX_OFF) && !(msi_control(d) & MSI_ENABLE) &&
+	       !(msix_control(d) & MSIX_ENABLE);
+}
+
 static void update_intx(struct pci_dev *d)
 {
-	bool off = get_le16(&d->cfg[PCI_COMMAND]) & PCI_CMD_INTX_OFF;
-
 	d->cfg[PCI_STATUS] = (u8)((d->cfg[PCI_STATUS] & ~PCI_STATUS_INTX) | (d->intx ? PCI_STATUS_INTX : 0));
-	drive(d, d->intx && !off);
+	drive(d, d->intx && intx_allowed(d));
 }
 
 void pci_set_intx(struct pci_dev *d, bool level)
 {
+	if (!d->host) { /* not in a slot yet, or any more */
+		d->intx = level;
+		return;
+	}
 	pthread_mutex_lock(&d->host->lock);
 	if (d->intx != level) {
 		d->intx = level;
@@ -72,14 +100,32 @@ void pci_set_intx(struct pci_dev *d, bool level)
 	pthread_mutex_unlock(&d->host->lock);
 }
 
-void pci_set_pirq(struct pci_host *h, unsigned n, u8 val)
+void pci_irq_detach(struct pci_dev *d)
+{
+	drive(d, false);
+}
+
+/* What the interrupt line register tells software that knows only the 8259s; 0xff: not connected. */
+static void set_line_register(struct pci_dev *d)
+{
+	u8 route = pirq(d->host, d->link);
+
+	if (d->cfg[PCI_INTPIN])
+		d->cfg[PCI_INTLINE] = route & PCI_PIRQ_OFF ? 0xff : route & 15;
+}
+
+void pci_route_links(struct pci_host *h, const u8 irq[PCI_LINKS])
 {
 	pthread_mutex_lock(&h->lock);
-	if (n < PCI_LINKS) {
-		h->pirq[n] = val;
-		for (u32 i = 0; i < h->ndevs; i++)
-			if (h->devs[i]->cfg[PCI_INTPIN] && h->devs[i]->link == n && !(val & PIRQ_OFF))
-				h->devs[i]->cfg[PCI_INTLINE] = val & 15;
+	if (h->router) {
+		struct pci_dev *r = h->router;
+
+		for (unsigned n = 0; n < PCI_LINKS; n++)
+			r->boot_cfg[r->pirq_reg[n]] = r->cfg[r->pirq_reg[n]] = irq[n];
+		for (u32 n = 0; n < h->ndevs; n++) {
+			set_line_register(h->devs[n]);
+			h->devs[n]->boot_cfg[PCI_INTLINE] = h->devs[n]->cfg[PCI_INTLINE];
+		}
 		update_pic(h);
 	}
 	pthread_mutex_unlock(&h->lock);
@@ -127,7 +173,7 @@ void pci_route_intx(struct pci_host *h)
 		if (!line_of_pin(h, d, pin, &d->link))
 			d->link = next++ % PCI_LINKS;
 		d->cfg[PCI_INTPIN] = pin;
-		d->cfg[PCI_INTLINE] = h->pirq[d->link] & PIRQ_OFF ? 0xff : h->pirq[d->link] & 15;
+		set_line_register(d);
 	}
 }
 
@@ -138,11 +184,6 @@ struct pci_intx_info pci_intx_info(const struct pci_dev *d)
 }
 
 /* --- MSI --- */
-
-static u16 msi_control(const struct pci_dev *d)
-{
-	return d->msi_cap ? get_le16(&d->cfg[d->msi_cap + 2]) : 0;
-}
 
 /* Vectors that the guest enabled (6.8.1.3): never more than were offered. */
 static unsigned msi_count(const struct pci_dev *d)
@@ -175,6 +216,8 @@ bool pci_msi_enabled(struct pci_dev *d)
 {
 	bool on;
 
+	if (!d->host)
+		return false;
 	pthread_mutex_lock(&d->host->lock);
 	on = msi_control(d) & MSI_ENABLE;
 	pthread_mutex_unlock(&d->host->lock);
@@ -183,6 +226,8 @@ bool pci_msi_enabled(struct pci_dev *d)
 
 void pci_msi_notify(struct pci_dev *d, unsigned vector)
 {
+	if (!d->host)
+		return;
 	pthread_mutex_lock(&d->host->lock);
 	if (msi_control(d) & MSI_ENABLE) {
 		/* A guest that granted fewer vectors gets the rest on the last one it granted. */
@@ -193,11 +238,6 @@ void pci_msi_notify(struct pci_dev *d, unsigned vector)
 }
 
 /* --- MSI-X (6.8.2) --- */
-
-static u16 msix_control(const struct pci_dev *d)
-{
-	return d->msix ? get_le16(&d->cfg[d->msix->cap + 2]) : 0;
-}
 
 static void msix_fire(struct pci_dev *d)
 {
@@ -210,7 +250,7 @@ static void msix_fire(struct pci_dev *d)
 		unsigned v = (unsigned)__builtin_ctzll(left);
 
 		left &= left - 1;
-		if (x->table[v][3] & 1)
+		if (x->table[v][3] & MSIX_VECTOR_MASKED)
 			continue;
 		x->pending &= ~BIT64(v);
 		msi_send(&d->host->cfg.msi, (u64)x->table[v][1] << 32 | x->table[v][0], x->table[v][2]);
@@ -221,6 +261,8 @@ bool pci_msix_enabled(struct pci_dev *d)
 {
 	bool on;
 
+	if (!d->host)
+		return false;
 	pthread_mutex_lock(&d->host->lock);
 	on = msix_control(d) & MSIX_ENABLE;
 	pthread_mutex_unlock(&d->host->lock);
@@ -229,6 +271,8 @@ bool pci_msix_enabled(struct pci_dev *d)
 
 void pci_msix_notify(struct pci_dev *d, unsigned vector)
 {
+	if (!d->host)
+		return;
 	pthread_mutex_lock(&d->host->lock);
 	if (d->msix && vector < d->msix->count && (msix_control(d) & MSIX_ENABLE)) {
 		d->msix->pending |= BIT64(vector);
@@ -252,6 +296,9 @@ static u64 msix_read(void *opaque, u64 off, unsigned size)
 	return val;
 }
 
+/* Reserved bits read as zero (6.8.2.6 to 6.8.2.9). */
+static const u32 table_writable[4] = {0xfffffffc, 0xffffffff, 0xffffffff, MSIX_VECTOR_MASKED};
+
 static void msix_write(void *opaque, u64 off, unsigned size, u64 val)
 {
 	struct pci_dev *d = opaque;
@@ -259,7 +306,7 @@ static void msix_write(void *opaque, u64 off, unsigned size, u64 val)
 
 	pthread_mutex_lock(&d->host->lock);
 	if (off < x->count * 16ull) {
-		x->table[off / 16][off / 4 % 4] = (u32)val;
+		x->table[off / 16][off / 4 % 4] = (u32)val & table_writable[off / 4 % 4];
 		msix_fire(d);
 	}
 	pthread_mutex_unlock(&d->host->lock);
@@ -267,11 +314,19 @@ static void msix_write(void *opaque, u64 off, unsigned size, u64 val)
 
 static const struct region_ops msix_ops = {.read = msix_read, .write = msix_write, .min = 4, .max = 4};
 
+static void msix_clear(struct pci_msix *x)
+{
+	x->pending = 0;
+	memset(x->table, 0, sizeof(x->table));
+	for (unsigned n = 0; n < x->count; n++)
+		x->table[n][3] = MSIX_VECTOR_MASKED;
+}
+
 int pci_add_msix(struct pci_dev *d, unsigned vectors, unsigned bar)
 {
 	u8 cap;
 
-	if (vectors == 0 || vectors > PCI_MSIX_MAX || bar > 5)
+	if (vectors == 0 || vectors > PCI_MSIX_MAX || bar > 5 || d->msix)
 		return -EINVAL;
 	cap = pci_add_cap(d, PCI_CAP_MSIX, 12);
 	if (!cap)
@@ -281,8 +336,7 @@ int pci_add_msix(struct pci_dev *d, unsigned vectors, unsigned bar)
 		return -ENOMEM;
 	d->msix->cap = cap;
 	d->msix->count = (u16)vectors;
-	for (unsigned n = 0; n < vectors; n++)
-		d->msix->table[n][3] = 1;
+	msix_clear(d->msix);
 	put_le16(&d->cfg[cap + 2], (u16)(vectors - 1));
 	put_le16(&d->wmask[cap + 2], MSIX_ENABLE | MSIX_MASK_ALL);
 	put_le32(&d->cfg[cap + 4], bar);
@@ -294,22 +348,19 @@ int pci_add_msix(struct pci_dev *d, unsigned vectors, unsigned bar)
 void pci_irq_config_changed(struct pci_dev *d)
 {
 	update_intx(d);
+	if (d == d->host->router)
+		update_pic(d->host);
 	if (d->msi_cap)
 		msi_fire(d);
 	if (d->msix)
 		msix_fire(d);
 }
 
-void pci_host_reset(struct pci_host *h)
+void pci_irq_reset(struct pci_dev *d)
 {
-	pthread_mutex_lock(&h->lock);
-	h->address = 0;
-	for (u32 n = 0; n < h->ndevs; n++) {
-		h->devs[n]->intx = false;
-		h->devs[n]->msi_pending = 0;
-		if (h->devs[n]->msix)
-			h->devs[n]->msix->pending = 0;
-		update_intx(h->devs[n]);
-	}
-	pthread_mutex_unlock(&h->lock);
+	d->intx = false;
+	d->msi_pending = 0;
+	if (d->msix)
+		msix_clear(d->msix);
+	pci_irq_config_changed(d);
 }

@@ -114,13 +114,18 @@ struct piece {
 	unsigned size;
 };
 
-/* What lies at addr, and how many of the left bytes belong to it. left is 1..8. */
-static struct piece find(struct space *s, u64 addr, unsigned left)
+/*
+ * What lies at byte done of an access of size bytes at start, and how many of its bytes belong to it.
+ * Nothing lies beyond the limit, nor does an access come out again at address 0.
+ */
+static struct piece find(struct space *s, u64 start, unsigned done, unsigned size)
 {
+	u64 addr = start + done;
+	unsigned left = size - done;
 	struct piece p = {.size = left};
 	u32 at;
 
-	if (addr > s->limit)
+	if (addr > s->limit || addr < start)
 		return p;
 	if (left - 1 > s->limit - addr)
 		p.size = (unsigned)(s->limit - addr) + 1;
@@ -216,7 +221,7 @@ u64 space_read(struct space *s, u64 addr, unsigned size)
 	unsigned done = 0;
 
 	while (done < size) {
-		struct piece p = find(s, addr + done, size - done);
+		struct piece p = find(s, addr, done, size);
 		u64 val = ones(p.size);
 
 		if (p.r)
@@ -234,7 +239,7 @@ void space_write(struct space *s, u64 addr, unsigned size, u64 val)
 	unsigned done = 0;
 
 	while (done < size) {
-		struct piece p = find(s, addr + done, size - done);
+		struct piece p = find(s, addr, done, size);
 		u64 part = val >> (done * 8);
 
 		if (p.r)

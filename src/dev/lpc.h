@@ -12,8 +12,11 @@ struct lpc {
 
 int lpc_init(struct lpc *l);
 
-/* As a BIOS leaves it: links to IRQs 10, 11 and 5. After pci_add. */
+/* As a BIOS leaves it: links to IRQs 10, 11 and 5. After pci_assign. */
 void lpc_route_links(struct lpc *l);
+
+/* Offset of the routing register of link 0..7 (A..H), for firmware tables. */
+u8 lpc_link_reg(unsigned link);
 
 /* The ISA IRQs that links may use, as a mask, and what a link is routed to after lpc_route_links. */
 #define LPC_LINK_IRQS 0x0c20u
