@@ -1,9 +1,9 @@
 /*
- * Flag instructions, NOP, BOUND, SALC, RDRAND, RDSEED.
+ * Flag instructions, NOP, BOUND, SALC, software interrupts, RDRAND, RDSEED.
  */
 #include "accel/soft/interp/int.h"
 
-bind_fn bind_flag, bind_nop, bind_bound, bind_rdrand;
+bind_fn bind_flag, bind_nop, bind_bound, bind_int, bind_rdrand;
 
 static void clc(struct cpu *c, const struct insn *i)
 {
@@ -85,6 +85,40 @@ bool bind_bound(const struct dec *d, struct insn *i)
 	i->r1 = op_reg(d, 0);
 	i->fn = bound;
 	return !(d->hf & HF_CS64) && op_is_mem(d, 1);
+}
+
+/* --- software interrupts --- */
+
+static void int_n(struct cpu *c, const struct insn *i)
+{
+	cpu_raise_soft(c, (u8)i->imm, EV_INT_N);
+}
+
+static void int3(struct cpu *c, const struct insn *i)
+{
+	cpu_raise_soft(c, EXC_BP, EV_INT_3);
+}
+
+static void int1(struct cpu *c, const struct insn *i)
+{
+	cpu_raise_soft(c, EXC_DB, EV_INT_1);
+}
+
+static void into(struct cpu *c, const struct insn *i)
+{
+	if (cpu_arith_flags(c) & FL_OF)
+		cpu_raise_soft(c, EXC_OF, EV_INT_3);
+}
+
+bool bind_int(const struct dec *d, struct insn *i)
+{
+	switch (d->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_INT: i->fn = int_n; break;
+	case ZYDIS_MNEMONIC_INT3: i->fn = int3; break;
+	case ZYDIS_MNEMONIC_INT1: i->fn = int1; break;
+	default: i->fn = into; break;
+	}
+	return true;
 }
 
 /* Advertised only where the host has them. */

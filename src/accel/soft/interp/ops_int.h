@@ -46,5 +46,6 @@ OP(CMPSB, bind_string) OP(CMPSW, bind_string) OP(CMPSD, bind_string) OP(CMPSQ, b
 OP(SCASB, bind_string) OP(SCASW, bind_string) OP(SCASD, bind_string) OP(SCASQ, bind_string)
 OP(CLC, bind_flag) OP(STC, bind_flag) OP(CMC, bind_flag) OP(CLD, bind_flag) OP(STD, bind_flag)
 OP(LAHF, bind_flag) OP(SAHF, bind_flag) OP(SALC, bind_flag)
+OP(INT, bind_int) OP(INT1, bind_int) OP(INT3, bind_int) OP(INTO, bind_int)
 OP(NOP, bind_nop) OP(BOUND, bind_bound)
 OP(RDRAND, bind_rdrand) OP(RDSEED, bind_rdrand)
