@@ -356,11 +356,12 @@ void v256_CVTPS2PH(struct cpu *c, const struct insn *i)
 	set_xmmz(c, i->r1, ps2ph(c, i, i->r2, true));
 }
 
-/* The destination is probed first: a page fault comes before the flags change. */
+/* The destination is probed first: a fault comes before the flags change. */
 void v128_CVTPS2PH_st(struct cpu *c, const struct insn *i)
 {
 	u64 lin = insn_lin(c, i, 8, true);
 
+	vec_align(c, lin, 8);
 	mmu_probe(c, lin, 8, ACC_WRITE);
 	mem_st64(c, lin, (u64)ps2ph(c, i, i->r1, false)[0]);
 }
@@ -370,6 +371,7 @@ void v256_CVTPS2PH_st(struct cpu *c, const struct insn *i)
 	u64 lin = insn_lin(c, i, 16, true);
 	v2di v;
 
+	vec_align(c, lin, 16);
 	mmu_probe(c, lin, 16, ACC_WRITE);
 	v = ps2ph(c, i, i->r1, true);
 	mem_st_bytes(c, lin, &v, 16);

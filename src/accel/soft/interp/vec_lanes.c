@@ -1,7 +1,7 @@
 /*
  * AVX and AVX2 data movement that needs no host AVX: broadcasts, 128-bit halves, byte shifts, masked
  * moves and gathers. Masked and gathered elements are accessed one by one; elements that are not selected
- * are not accessed and cannot fault.
+ * are not accessed and cannot fault. None of these instructions checks alignment.
  */
 #include "accel/soft/interp/vec.h"
 #include "accel/soft/interp/vec_proto.h"
@@ -131,12 +131,10 @@ static void mask_load(struct cpu *c, const struct insn *i, unsigned esz, unsigne
 
 	for (unsigned k = 0; k < bytes / esz; k++) {
 		struct insn e = *i;
-		u64 v;
 		if (!selected(mask, esz, k))
 			continue;
 		e.disp += (s64)(k * esz);
-		v = mem_ld(c, insn_lin(c, &e, esz, false), esz);
-		memcpy(&r.b[k * esz], &v, esz);
+		mem_ld_bytes(c, insn_lin(c, &e, esz, false), &r.b[k * esz], esz);
 	}
 	c->vec[i->r1] = r;
 }
@@ -155,11 +153,8 @@ static void mask_store(struct cpu *c, const struct insn *i, unsigned esz, unsign
 		mmu_probe(c, lin[k], esz, ACC_WRITE);
 	}
 	for (unsigned k = 0; k < bytes / esz; k++) {
-		u64 v = 0;
-		if (!selected(mask, esz, k))
-			continue;
-		memcpy(&v, &c->vec[i->r2].b[k * esz], esz);
-		mem_st(c, lin[k], esz, v);
+		if (selected(mask, esz, k))
+			mem_st_bytes(c, lin[k], &c->vec[i->r2].b[k * esz], esz);
 	}
 }
 
@@ -196,15 +191,14 @@ static void gather(struct cpu *c, const struct insn *i, unsigned isz, unsigned e
 
 	for (unsigned k = 0; k < n; k++) {
 		struct insn e = *i;
-		u64 v;
+		u64 off;
 		if (!selected(mask, esz, k)) {
 			memset(&mask->b[k * esz], 0, esz);
 			continue;
 		}
-		v = isz == 4 ? (u64)(s32)idx->d[k] : idx->q[k];
-		e.disp += (s64)(v << i->scale);
-		v = mem_ld(c, insn_lin(c, &e, esz, false), esz);
-		memcpy(&dst->b[k * esz], &v, esz);
+		off = isz == 4 ? (u64)(s32)idx->d[k] : idx->q[k];
+		e.disp += (s64)(off << i->scale);
+		mem_ld_bytes(c, insn_lin(c, &e, esz, false), &dst->b[k * esz], esz);
 		memset(&mask->b[k * esz], 0, esz);
 	}
 	memset(&dst->b[n * esz], 0, 32 - n * esz);

@@ -120,7 +120,8 @@ void x87_FXSAVE(struct cpu *c, const struct insn *i)
 	put_x87(c, b, i->r3 & X87_WIDE);
 	put_mxcsr(c, b);
 	put_xmm(c, b);
-	/* What follows the registers in use belongs to the guest. */
+	/* What follows the registers in use belongs to the guest, but must be writable. */
+	mmu_probe(c, lin, sizeof(b), ACC_WRITE);
 	mem_st_bytes(c, lin, b, OFF_XMM + 16 * nxmm(c));
 }
 
