@@ -96,7 +96,8 @@ static void put_hpet(struct aml *a, const struct board_info *b)
 
 /*
  * What no driver announces itself but nobody may use. Linux believes in the ECAM window of MCFG only
- * if it is here. CF8h..CFFh are the root bridge's, the ports of PIC, PIT and RTC their devices'.
+ * if it is here. CF8h..CFFh are the root bridge's, the ports of PIC, PIT and RTC their devices'; the
+ * IOAPIC is the MADT's, and Linux would complain that it has it already.
  */
 static void put_motherboard(struct aml *a, const struct board_info *b)
 {
@@ -109,7 +110,6 @@ static void put_motherboard(struct aml *a, const struct board_info *b)
 	aml_res_io(a, b->pm1a_evt, 4);
 	aml_res_io(a, b->pm1a_cnt, 2);
 	aml_res_io(a, b->pm_tmr, 4);
-	aml_res_memory32(a, b->ioapic_base, PAGE_SIZE, true);
 	aml_res_memory32(a, b->lapic_base, PAGE_SIZE, true);
 	if (b->pci && b->ecam.len)
 		aml_res_memory32(a, b->ecam.base, b->ecam.len, true);

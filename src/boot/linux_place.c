@@ -151,12 +151,14 @@ static int write_segments(const struct boot_image *img, struct mem *m, struct er
 
 /* --- CPU --- */
 
-static void set_state(struct x86_state *s, const struct boot_image *img, u64 cr3)
+static void set_state(struct x86_state *s, const struct boot_image *img, u64 cr3, bool x2apic)
 {
 	const struct x86_seg data = {.sel = BOOT_DS, .attr = 0xc093, .limit = 0xffffffff};
 	struct x86_seg code = {.sel = BOOT_CS, .attr = 0xc09b, .limit = 0xffffffff};
 
 	x86_state_reset(s, true);
+	if (x2apic)
+		s->apic_base |= APIC_BASE_X2APIC;
 	s->cr0 = CR0_PE | CR0_ET;
 	if (img->entry64) {
 		code.attr = 0xa09b;
@@ -187,6 +189,6 @@ int boot_linux_place(const struct boot_image *img, struct mem *m, const struct b
 	write_gdt(m, img->entry64);
 	memcpy(m->base + CMDLINE_GPA, img->cmdline, cmdline_len);
 	write_zero_page(img, m, b, tables);
-	set_state(bsp, img, page_tables_write(m, img->page_tables));
+	set_state(bsp, img, page_tables_write(m, img->page_tables), b->x2apic);
 	return 0;
 }

@@ -204,6 +204,10 @@ static void entry_32(void **state)
 	assert_int_equal(bench.cpu.efer, 0);
 	assert_true(bench.cpu.seg[SEG_CS].attr & SEG_ATTR_DB);
 	assert_int_equal(bench.cpu.seg[SEG_DS].limit, 0xffffffff);
+	assert_int_equal(bench.cpu.apic_base, 0xfee00900);
+	bench.board.x2apic = true;
+	place();
+	assert_int_equal(bench.cpu.apic_base, 0xfee00d00);
 	bench_stop();
 }
 
