@@ -118,12 +118,42 @@ static bool barred_branch(const ZydisDecodedInstruction *zi)
 	return zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
 }
 
+/*
+ * SIB.base = 5 with ModRM.mod = 0 means a 32-bit displacement and no base whatever REX.B is (SDM vol. 2,
+ * table 2-3). Zydis 4.0 names EBP or R13D as the base when the address size is 32 in 64-bit mode.
+ */
+static void mend_sib(struct decoded *d)
+{
+	const ZydisDecodedInstructionRaw *raw = &d->zi.raw;
+
+	if (!(d->zi.attributes & ZYDIS_ATTRIB_HAS_SIB) || raw->modrm.mod != 0 || raw->sib.base != 5)
+		return;
+	for (unsigned i = 0; i < d->zi.operand_count; i++) {
+		ZydisDecodedOperand *o = &d->op[i];
+
+		if (o->type != ZYDIS_OPERAND_TYPE_MEMORY || o->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
+			continue;
+		o->mem.base = ZYDIS_REGISTER_NONE;
+		o->mem.disp.has_displacement = ZYAN_TRUE;
+		o->mem.disp.value = raw->disp.value;
+	}
+}
+
+static bool has_rep_byte(const ZydisDecodedInstruction *zi)
+{
+	for (unsigned i = 0; i < zi->raw.prefix_count; i++)
+		if (zi->raw.prefixes[i].value == 0xf2 || zi->raw.prefixes[i].value == 0xf3)
+			return true;
+	return false;
+}
+
 bool forms_accept(const struct forms *f, enum insn_mode mode, const u8 *bytes, u32 len, struct decoded *d)
 {
 	const ZydisDecodedInstruction *zi = &d->zi;
 
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&f->dec[mode], bytes, len, &d->zi, d->op)))
 		return false;
+	mend_sib(d);
 	if (!f->set[zi->meta.isa_set] || (zi->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED))
 		return false;
 	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
@@ -134,6 +164,12 @@ bool forms_accept(const struct forms *f, enum insn_mode mode, const u8 *bytes, u
 	default:
 		break;
 	}
+	/* 0F 0D with a register: reserved, a no-operation on Intel and #UD on AMD. */
+	if (zi->opcode_map == ZYDIS_OPCODE_MAP_0F && zi->opcode == 0x0d && zi->raw.modrm.mod == 3)
+		return false;
+	/* F2 or F3 before LOOPE, LOOPNE: AMD lets the prefix choose the condition, Intel ignores it. */
+	if ((zi->opcode & 0xfe) == 0xe0 && zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && has_rep_byte(zi))
+		return false;
 	if (barred_mnemonic(zi->mnemonic) || barred_branch(zi))
 		return false;
 	for (unsigned i = 0; i < zi->operand_count; i++)
@@ -266,6 +302,8 @@ static u32 encode_example(const struct form *t, u8 *b)
 	b[n++] = t->op;
 	b[n++] = t->modrm;
 	memset(b + n, 0, 15);
+	if ((t->modrm & 0xc7) == 0x04)
+		b[n] = 0x10; /* SIB: index 2, so that gathers (destination 1.., mask 0) have three registers */
 	return n + 10;
 }
 

@@ -362,8 +362,11 @@ static enum mmu_idx check_align(struct cpu *c, enum mmu_idx idx, u64 lin, unsign
 {
 	if (idx != MMU_USER_ALIGN)
 		return idx;
-	if (size <= 8 && (lin & (size - 1)))
+	if (size <= 8 && (lin & (size - 1))) {
+		if ((c->efer & EFER_LMA) && !mmu_canonical(lin))
+			not_canonical(c); /* comes first */
 		cpu_raise_err(c, EXC_AC, 0);
+	}
 	return MMU_USER;
 }
 

@@ -77,15 +77,21 @@ static void need_fsgsbase(struct cpu *c)
 		cpu_raise(c, EXC_UD);
 }
 
+/* 4 or 8 bytes: an operand size prefix changes nothing. */
+static unsigned base_size(const struct insn *i)
+{
+	return i->osize == 8 ? 8 : 4;
+}
+
 static void read_base(struct cpu *c, const struct insn *i, unsigned seg)
 {
 	need_fsgsbase(c);
-	reg_write(c, i->r1, i->osize, c->seg[seg].base);
+	reg_write(c, i->r1, base_size(i), c->seg[seg].base);
 }
 
 static void write_base(struct cpu *c, const struct insn *i, unsigned seg)
 {
-	u64 base = reg_read(c, i->r1, i->osize);
+	u64 base = reg_read(c, i->r1, base_size(i));
 
 	need_fsgsbase(c);
 	if (!mmu_canonical(base))

@@ -246,6 +246,16 @@ static const ZydisDecodedOperand *mem_operand(const struct dec *d)
 	return NULL;
 }
 
+/*
+ * SIB.base = 5 with ModRM.mod = 0 is a displacement without a base, whatever REX.B says (SDM vol. 2,
+ * table 2-3). Zydis 4.0 gets this wrong with 32-bit addresses in 64-bit mode: it names EBP or R13D as
+ * the base, or drops the displacement.
+ */
+static bool sib_without_base(const ZydisDecodedInstruction *zi)
+{
+	return (zi->attributes & ZYDIS_ATTRIB_HAS_SIB) && zi->raw.modrm.mod == 0 && zi->raw.sib.base == 5;
+}
+
 static void fill_mem(const struct dec *d, struct insn *i)
 {
 	const ZydisDecodedOperand *o = mem_operand(d);
@@ -258,6 +268,10 @@ static void fill_mem(const struct dec *d, struct insn *i)
 		i->index = index_reg(o->mem.index);
 		i->scale = o->mem.scale ? (u8)__builtin_ctz(o->mem.scale) : 0;
 		i->disp = o->mem.disp.has_displacement ? o->mem.disp.value : 0;
+		if (sib_without_base(&d->zi)) {
+			i->base = REG_ZERO;
+			i->disp = d->zi.raw.disp.value;
+		}
 		i->seg = i->base == RSP || i->base == RBP ? SEG_SS : SEG_DS;
 	}
 	i->seg = seg_override(&d->zi, i->seg);
@@ -310,11 +324,32 @@ static enum decoded fixed(struct insn *i, insn_fn *fn)
 	return DEC_LAST;
 }
 
+/*
+ * F3 90 is PAUSE, but with REX.B it is XCHG R8, rAX as without F3. Zydis 4.0 calls both PAUSE: decode
+ * again without the prefix.
+ */
+static ZyanStatus decode_zydis(const ZydisDecoder *z, const u8 *bytes, unsigned len, struct dec *d)
+{
+	ZyanStatus st = ZydisDecoderDecodeFull(z, bytes, len, &d->zi, d->op);
+	u8 copy[INSN_MAX];
+	unsigned n = 0, all;
+
+	if (!ZYAN_SUCCESS(st) || d->zi.mnemonic != ZYDIS_MNEMONIC_PAUSE || !d->zi.raw.rex.B)
+		return st;
+	all = d->zi.length;
+	for (unsigned i = 0; i < all; i++)
+		if (bytes[i] != 0xf3)
+			copy[n++] = bytes[i];
+	st = ZydisDecoderDecodeFull(z, copy, n, &d->zi, d->op);
+	d->zi.length = (ZyanU8)all;
+	return st;
+}
+
 enum decoded decode_insn(const struct decoders *ds, const struct cpuid_table *cpuid, u32 hf, const u8 *bytes,
 	unsigned len, struct insn *i)
 {
 	struct dec d;
-	ZyanStatus st = ZydisDecoderDecodeFull(&ds->d[mode_index(hf)], bytes, len, &d.zi, d.op);
+	ZyanStatus st = decode_zydis(&ds->d[mode_index(hf)], bytes, len, &d);
 	bind_fn *bind;
 
 	if (st == ZYDIS_STATUS_NO_MORE_DATA && len < INSN_MAX)
