@@ -69,7 +69,8 @@ static void check_image(const struct bench *b, const struct boot_image *img)
 
 static void try(struct bench *b, enum boot_unpack mode)
 {
-	const struct boot_linux_args args = {.kernel = b->path, .initrd = b->initrd, .cmdline = "", .unpack = mode};
+	const struct boot_linux_args args = {
+	        .kernel = b->path, .initrd = b->initrd, .cmdline = "", .unpack = mode};
 	static const struct boot_tables_out tables;
 	static const struct board_info board;
 	struct boot_image img;
@@ -108,7 +109,8 @@ static size_t pack(u8 *out, size_t cap)
 #elif HAVE_ZLIB
 	uLongf got = cap;
 
-	return compress2(out, &got, elf, len, 6) == Z_OK ? got : 0; /* no gzip header: not entered, but parsed */
+	return compress2(out, &got, elf, len, 6) == Z_OK ? got
+	                                                 : 0; /* no gzip header: not entered, but parsed */
 #else
 	memcpy(out, elf, MIN(cap, len));
 	return MIN(cap, len);

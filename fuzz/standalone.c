@@ -27,8 +27,8 @@ static u64 next(struct rng *r)
 /* Values that break arithmetic more often than random ones do. */
 static u64 interesting(struct rng *r)
 {
-	static const u64 values[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x100000, 0x7fffffff, 0x80000000,
-		0xffffffff, 0x100000000, 0x7fffffffffffffff, 0xfffffffffffff000, ~0ull};
+	static const u64 values[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x100000, 0x7fffffff,
+	        0x80000000, 0xffffffff, 0x100000000, 0x7fffffffffffffff, 0xfffffffffffff000, ~0ull};
 
 	return values[next(r) % ARRAY_SIZE(values)] + (next(r) % 3 - 1);
 }

@@ -54,14 +54,14 @@ static void put_gas(u8 *p, enum gas_space space, u8 bits, enum gas_access access
 
 static void put_header(u8 *p, const char *sig, u32 len, u8 revision)
 {
-	memcpy(p, sig, 4);
+	table_text(p, 4, sig);
 	put_le32(p + H_LENGTH, len);
 	p[H_REVISION] = revision;
 	table_text(p + H_OEM_ID, 6, "XHYVE");
 	table_text(p + H_OEM_TABLE_ID, 8, "XHYVE");
-	memcpy(p + H_OEM_TABLE_ID + 5, sig, 3);
+	table_text(p + H_OEM_TABLE_ID + 5, 3, sig);
 	put_le32(p + H_OEM_REVISION, 1);
-	memcpy(p + H_CREATOR_ID, "XHYV", 4);
+	table_text(p + H_CREATOR_ID, 4, "XHYV");
 	put_le32(p + H_CREATOR_REVISION, 1);
 }
 
@@ -96,7 +96,7 @@ static void write_facs(struct acpi *a)
 {
 	u8 *p = table_room(&a->buf, PAGE_SIZE); /* a page of its own: NVS, the rest is not */
 
-	memcpy(p, "FACS", 4);
+	table_text(p, 4, "FACS");
 	put_le32(p + 4, FACS_SIZE);
 	p[32] = 2; /* version */
 }
@@ -121,8 +121,8 @@ static void write_facs(struct acpi *a)
 #define FADT_RESET_REG_SUP BIT(10)
 
 #define CMOS_CENTURY 0x32
-#define NO_C2_LATENCY 101   /* more than 100 us: no C2 */
-#define NO_C3_LATENCY 1001  /* more than 1000 us: no C3 */
+#define NO_C2_LATENCY 101  /* more than 100 us: no C2 */
+#define NO_C3_LATENCY 1001 /* more than 1000 us: no C3 */
 
 static void fadt_ports(u8 *p, const struct board_info *b)
 {
@@ -159,7 +159,7 @@ static void write_fadt(struct acpi *a, u64 facs, u64 dsdt)
 	p[108] = CMOS_CENTURY;
 	put_le16(p + 109, BOOT_LEGACY_DEVICES | (b->i8042 ? BOOT_8042 : 0) | BOOT_NO_VGA | BOOT_NO_ASPM);
 	put_le32(p + 112, FADT_WBINVD | FADT_PROC_C1 | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_TMR_VAL_EXT |
-		(b->reset_port ? FADT_RESET_REG_SUP : 0));
+	                          (b->reset_port ? FADT_RESET_REG_SUP : 0));
 	add_root_entry(a, p);
 }
 
@@ -279,7 +279,7 @@ static u64 write_root(struct acpi *a, const char *sig, unsigned width)
 	if (!p)
 		return 0;
 	for (unsigned n = 0; n < a->entries; n++)
-		memcpy(p + HEADER_SIZE + n * width, &a->entry[n], width);
+		memcpy(p + HEADER_SIZE + (size_t)n * width, &a->entry[n], width);
 	finish(p);
 	return gpa_of(a, p);
 }
@@ -288,7 +288,7 @@ static u64 write_root(struct acpi *a, const char *sig, unsigned width)
 static void write_rsdp(u8 *p, u64 rsdt, u64 xsdt)
 {
 	memset(p, 0, ACPI_RSDP_SIZE);
-	memcpy(p, "RSD PTR ", 8);
+	table_text(p, 8, "RSD PTR");
 	table_text(p + 9, 6, "XHYVE");
 	p[15] = 2;
 	put_le32(p + 16, rsdt);
@@ -317,7 +317,7 @@ int acpi_write(const struct board_info *b, u8 *region, u64 region_gpa, u8 *rsdp,
 	xsdt = write_root(&a, "XSDT", 8);
 	if (a.buf.overflow)
 		return err_set(e, -ENOSPC, "the ACPI tables of this board need more than %llu KiB",
-			(unsigned long long)(BOOT_TABLES_SIZE / KiB));
+		        (unsigned long long)(BOOT_TABLES_SIZE / KiB));
 	write_rsdp(rsdp, rsdt, xsdt);
 	return 0;
 }

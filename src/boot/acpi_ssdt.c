@@ -8,7 +8,8 @@
 #include "base/log.h"
 #include <stdio.h>
 
-#define ISA_IRQS_NEVER_PCI (BIT(0) | BIT(1) | BIT(2) | BIT(8) | BIT(13)) /* timer, keyboard, cascade, RTC, FPU */
+#define ISA_IRQS_NEVER_PCI                                                                                   \
+	(BIT(0) | BIT(1) | BIT(2) | BIT(8) | BIT(13)) /* timer, keyboard, cascade, RTC, FPU */
 
 static const char link_letter[] = "ABCDEFGH";
 static_assert(sizeof(link_letter) - 1 == BOARD_MAX_LINKS, "one letter a link");
@@ -102,8 +103,8 @@ static void put_hpet(struct aml *a, const struct board_info *b)
 static void put_motherboard(struct aml *a, const struct board_info *b)
 {
 	put_device_head(a, "MBRD", "PNP0C02", 0);
-	aml_res_io(a, 0x61, 1);  /* NMI status, speaker */
-	aml_res_io(a, 0x92, 1);  /* fast A20 and init */
+	aml_res_io(a, 0x61, 1); /* NMI status, speaker */
+	aml_res_io(a, 0x92, 1); /* fast A20 and init */
 	if (b->smi_cmd)
 		aml_res_io(a, b->smi_cmd, 2);
 	aml_res_io(a, 0x4d0, 2); /* ELCR */

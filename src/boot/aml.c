@@ -256,8 +256,8 @@ void aml_eisaid(struct aml *a, const char *id)
 #define SPACE_MEMORY 0
 #define SPACE_IO 1
 #define SPACE_BUS 2
-#define SPACE_FIXED 0x0c      /* minimum and maximum are fixed; producer, positive decode */
-#define SPACE_IO_ENTIRE 0x03  /* both ISA and non-ISA addresses */
+#define SPACE_FIXED 0x0c     /* minimum and maximum are fixed; producer, positive decode */
+#define SPACE_IO_ENTIRE 0x03 /* both ISA and non-ISA addresses */
 #define SPACE_MEM_WRITABLE 0x01
 
 void aml_template(struct aml *a)
@@ -313,7 +313,8 @@ void aml_res_memory32(struct aml *a, u32 base, u32 len, bool writable)
 
 static void put_space(struct aml *a, u8 tag, u8 width, u8 type, u8 flags, u64 first, u64 len)
 {
-	const u64 field[5] = {0, first, first + len - 1, 0, len}; /* granularity, min, max, translation, length */
+	const u64 field[5] = {
+	        0, first, first + len - 1, 0, len}; /* granularity, min, max, translation, length */
 
 	put8(a, tag);
 	put16(a, 3 + 5 * width);

@@ -43,8 +43,8 @@ void aml_eisaid(struct aml *a, const char *id); /* "PNP0A03" */
 void aml_template(struct aml *a);
 void aml_template_close(struct aml *a);
 void aml_res_io(struct aml *a, u16 port, u8 len);
-void aml_res_irq(struct aml *a, u8 irq);                     /* edge, active high, exclusive */
-void aml_res_irq_shared(struct aml *a, u16 mask);            /* level, active low, shared */
+void aml_res_irq(struct aml *a, u8 irq);          /* edge, active high, exclusive */
+void aml_res_irq_shared(struct aml *a, u16 mask); /* level, active low, shared */
 void aml_res_memory32(struct aml *a, u32 base, u32 len, bool writable);
 
 /* Windows that a bridge passes on. len != 0. */

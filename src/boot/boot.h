@@ -59,10 +59,10 @@ struct board_info {
 	const struct mem *mem;
 	u8 uuid[16]; /* in the order of its text form */
 
-	bool acpi;     /* -A */
-	bool mptable;  /* no -Y */
-	bool x2apic;   /* CPUs start in x2APIC mode */
-	bool i8042;    /* there is a keyboard controller (beyond its reset command) */
+	bool acpi;    /* -A */
+	bool mptable; /* no -Y */
+	bool x2apic;  /* CPUs start in x2APIC mode */
+	bool i8042;   /* there is a keyboard controller (beyond its reset command) */
 
 	u32 lapic_base;
 	u32 ioapic_base;
@@ -150,12 +150,12 @@ struct boot_image {
 	struct boot_segment segment[BOOT_MAX_SEGMENTS];
 	unsigned nsegments;
 	u64 entry;
-	bool entry64;      /* long mode, else flat 32-bit protected mode */
-	u8 header[0x290];  /* of the file, as far as it belongs into the zero page: bytes 0x1f1.. */
-	u64 initrd;        /* gpa, 0: none */
+	bool entry64;     /* long mode, else flat 32-bit protected mode */
+	u8 header[0x290]; /* of the file, as far as it belongs into the zero page: bytes 0x1f1.. */
+	u64 initrd;       /* gpa, 0: none */
 	u64 initrd_len;
-	u64 kernel_end;    /* first byte that the kernel does not need before it knows the memory map */
-	u64 page_tables;   /* gpa */
+	u64 kernel_end;  /* first byte that the kernel does not need before it knows the memory map */
+	u64 page_tables; /* gpa */
 	u64 page_tables_len;
 };
 
@@ -165,7 +165,7 @@ struct boot_image {
  */
 int boot_linux_load(const struct boot_linux_args *args, struct mem *m, struct boot_image *img, struct err *e);
 int boot_linux_place(const struct boot_image *img, struct mem *m, const struct board_info *b,
-	const struct boot_tables_out *tables, struct x86_state *bsp, struct err *e);
+        const struct boot_tables_out *tables, struct x86_state *bsp, struct err *e);
 void boot_linux_free(struct boot_image *img);
 
 /* Kernel compressions that this build can unpack, as "gzip xz zstd"; "" if none. */

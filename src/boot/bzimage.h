@@ -44,13 +44,13 @@
 
 struct bzimage {
 	u16 version;
-	u32 header_end;  /* offset of the first byte after the header fields */
-	u64 image_off;   /* protected-mode part in the file */
+	u32 header_end; /* offset of the first byte after the header fields */
+	u64 image_off;  /* protected-mode part in the file */
 	u64 image_len;
 	u64 payload_off; /* compressed kernel in the file; length 0: not told */
 	u64 payload_len;
-	u64 load;        /* where the protected-mode part must go */
-	u64 init_size;   /* memory it needs from there on */
+	u64 load;      /* where the protected-mode part must go */
+	u64 init_size; /* memory it needs from there on */
 	u32 initrd_addr_max;
 	u32 cmdline_max; /* without the terminating 0 */
 	bool entry64;

@@ -19,4 +19,5 @@ u64 elf_extent(const u8 *head, u64 len, u64 size);
  * Fills segments, entry and end (first byte after the last segment). Everything must be in
  * [1 MiB, limit) of guest memory, without overlaps, and the entry inside a segment.
  */
-int elf_parse(const u8 *file, u64 len, u64 limit, const char *name, struct boot_image *img, u64 *end, struct err *e);
+int elf_parse(const u8 *file, u64 len, u64 limit, const char *name, struct boot_image *img, u64 *end,
+        struct err *e);

@@ -32,7 +32,7 @@ static int check_stat(const struct boot_file *f, const struct stat *st, struct e
 		return err_set(e, -EINVAL, "%s %s is empty", f->what, f->path);
 	if ((u64)st->st_size > BOOT_FILE_MAX)
 		return err_set(e, -EFBIG, "%s %s has %s, more than 4G", f->what, f->path,
-			format_size(st->st_size, buf, sizeof(buf)));
+		        format_size(st->st_size, buf, sizeof(buf)));
 	return 0;
 }
 

@@ -34,7 +34,7 @@ struct load {
 	struct mem *m;
 	struct boot_image *img;
 	u64 file_len;
-	u64 limit; /* of memory that kernel and initrd can use below 4 GiB */
+	u64 limit;      /* of memory that kernel and initrd can use below 4 GiB */
 	u32 initrd_max; /* highest address of the initrd's last byte */
 	u32 cmdline_max;
 };
@@ -56,7 +56,7 @@ static int read_kernel_file(struct load *l, struct boot_file *f, struct err *e)
 		return err_set(e, -ENOEXEC, "kernel %s is neither a Linux bzImage nor an ELF file", f->path);
 	if (len > l->m->low + l->m->high)
 		return err_set(e, -ENOMEM, "kernel %s has %s, the machine only %s of RAM", f->path,
-			format_size(len, a, sizeof(a)), format_size(l->m->low + l->m->high, b, sizeof(b)));
+		        format_size(len, a, sizeof(a)), format_size(l->m->low + l->m->high, b, sizeof(b)));
 	l->img->file = malloc(len);
 	if (!l->img->file)
 		return err_errno(e, -ENOMEM, "kernel %s", f->path);
@@ -103,10 +103,11 @@ static int load_bzimage(struct load *l, struct err *e)
 	if (rc < 0)
 		return rc;
 	if (z.load > l->limit || z.init_size > l->limit - z.load)
-		return err_set(e, -ENOMEM, "kernel %s needs %llu KiB of RAM below 4 GiB, the machine has %llu KiB",
-			l->args->kernel,
-			(unsigned long long)((z.load + z.init_size + l->m->low - l->limit + 1023) / 1024),
-			(unsigned long long)(l->m->low / 1024));
+		return err_set(e, -ENOMEM,
+		        "kernel %s needs %llu KiB of RAM below 4 GiB, the machine has %llu KiB",
+		        l->args->kernel,
+		        (unsigned long long)((z.load + z.init_size + l->m->low - l->limit + 1023) / 1024),
+		        (unsigned long long)(l->m->low / 1024));
 	memcpy(img->header + HDR_SETUP_SECTS, img->file + HDR_SETUP_SECTS, z.header_end - HDR_SETUP_SECTS);
 	put_le32(img->header + HDR_CODE32_START, z.load);
 	img->kernel_end = z.load + z.init_size;
@@ -117,7 +118,7 @@ static int load_bzimage(struct load *l, struct err *e)
 		return 0;
 	}
 	img->segment[0] = (struct boot_segment){
-		.gpa = z.load, .memsz = z.image_len, .data = img->file + z.image_off, .filesz = z.image_len};
+	        .gpa = z.load, .memsz = z.image_len, .data = img->file + z.image_off, .filesz = z.image_len};
 	img->nsegments = 1;
 	img->entry = z.load + (z.entry64 ? 0x200 : 0);
 	img->entry64 = z.entry64;
@@ -127,7 +128,8 @@ static int load_bzimage(struct load *l, struct err *e)
 static int load_elf(struct load *l, struct err *e)
 {
 	u8 *h = l->img->header;
-	int rc = elf_parse(l->img->file, l->file_len, l->limit, l->args->kernel, l->img, &l->img->kernel_end, e);
+	int rc = elf_parse(
+	        l->img->file, l->file_len, l->limit, l->args->kernel, l->img, &l->img->kernel_end, e);
 
 	if (rc < 0)
 		return rc;
@@ -165,8 +167,9 @@ static int load_cmdline(struct load *l, struct err *e)
 	u64 max = MIN(l->cmdline_max, CMDLINE_ROOM - 1);
 
 	if (len > max)
-		return err_set(e, -E2BIG, "the kernel's command line has %llu characters, kernel %s takes %llu",
-			(unsigned long long)len, l->args->kernel, (unsigned long long)max);
+		return err_set(e, -E2BIG,
+		        "the kernel's command line has %llu characters, kernel %s takes %llu",
+		        (unsigned long long)len, l->args->kernel, (unsigned long long)max);
 	l->img->cmdline = strdup(text);
 	return l->img->cmdline ? 0 : err_errno(e, -ENOMEM, "command line");
 }
@@ -180,9 +183,10 @@ static int fit_initrd(struct load *l, const struct boot_file *f, struct err *e)
 	char a[32], b[32];
 
 	if (f->size > top || ALIGN_DOWN(top - f->size, PAGE_SIZE) < l->img->kernel_end)
-		return err_set(e, -ENOMEM, "initrd %s (%s) does not fit behind the kernel: %s of memory left there",
-			f->path, format_size(f->size, a, sizeof(a)),
-			format_size(top > l->img->kernel_end ? top - l->img->kernel_end : 0, b, sizeof(b)));
+		return err_set(e, -ENOMEM,
+		        "initrd %s (%s) does not fit behind the kernel: %s of memory left there", f->path,
+		        format_size(f->size, a, sizeof(a)),
+		        format_size(top > l->img->kernel_end ? top - l->img->kernel_end : 0, b, sizeof(b)));
 	l->img->initrd = ALIGN_DOWN(top - f->size, PAGE_SIZE);
 	l->img->initrd_len = f->size;
 	return 0;
@@ -216,9 +220,10 @@ int boot_linux_load(const struct boot_linux_args *args, struct mem *m, struct bo
 	memset(img, 0, sizeof(*img));
 	img->page_tables_len = page_tables_size(m);
 	if (m->low < LOW_RAM_MIN + img->page_tables_len)
-		return err_set(e, -ENOMEM, "%llu KiB of RAM are too few to boot a kernel; %llu KiB are the least",
-			(unsigned long long)(m->low / 1024),
-			(unsigned long long)((LOW_RAM_MIN + img->page_tables_len) / 1024));
+		return err_set(e, -ENOMEM,
+		        "%llu KiB of RAM are too few to boot a kernel; %llu KiB are the least",
+		        (unsigned long long)(m->low / 1024),
+		        (unsigned long long)((LOW_RAM_MIN + img->page_tables_len) / 1024));
 	img->page_tables = tables_base(m) - img->page_tables_len;
 	l.limit = img->page_tables;
 	rc = load_kernel(&l, e);

@@ -72,7 +72,7 @@ struct e820 {
 
 static void e820_add(struct e820 *t, u64 from, u64 to, enum boot_region_type type)
 {
-	u8 *p = t->entry + t->count * E820_ENTRY_SIZE;
+	u8 *p = t->entry + (size_t)t->count * E820_ENTRY_SIZE;
 
 	if (from >= to || t->count == ZP_E820_MAX)
 		return;
@@ -82,7 +82,8 @@ static void e820_add(struct e820 *t, u64 from, u64 to, enum boot_region_type typ
 	t->count++;
 }
 
-static void write_e820(u8 *zp, const struct mem *m, const struct board_info *b, const struct boot_tables_out *tables)
+static void write_e820(
+        u8 *zp, const struct mem *m, const struct board_info *b, const struct boot_tables_out *tables)
 {
 	struct e820 t = {.entry = zp + ZP_E820_TABLE};
 	u64 pos = MiB;
@@ -106,7 +107,7 @@ static void write_e820(u8 *zp, const struct mem *m, const struct board_info *b, 
 /* --- the rest of memory --- */
 
 static void write_zero_page(const struct boot_image *img, struct mem *m, const struct board_info *b,
-	const struct boot_tables_out *tables)
+        const struct boot_tables_out *tables)
 {
 	u8 *zp = m->base + ZERO_PAGE_GPA;
 
@@ -116,7 +117,7 @@ static void write_zero_page(const struct boot_image *img, struct mem *m, const s
 	put_le16(zp + HDR_VID_MODE, VID_MODE_NORMAL);
 	zp[HDR_TYPE_OF_LOADER] = LOADER_UNDEFINED;
 	/* The heap belongs to the 16-bit part; KASLR is said by the decompressor when it did it. */
-	zp[HDR_LOADFLAGS] &= (u8)~(LOADFLAG_CAN_USE_HEAP | LOADFLAG_KASLR);
+	zp[HDR_LOADFLAGS] &= (u8) ~(LOADFLAG_CAN_USE_HEAP | LOADFLAG_KASLR);
 	put_le32(zp + HDR_RAMDISK_IMAGE, img->initrd);
 	put_le32(zp + HDR_RAMDISK_SIZE, img->initrd_len);
 	put_le32(zp + HDR_CMD_LINE_PTR, CMDLINE_GPA);
@@ -142,7 +143,8 @@ static int write_segments(const struct boot_image *img, struct mem *m, struct er
 		u8 *to = mem_ptr(m, s->gpa, s->memsz);
 
 		if (!to || s->filesz > s->memsz)
-			return err_set(e, -EFAULT, "the kernel's segment at 0x%llx is not in RAM", (unsigned long long)s->gpa);
+			return err_set(e, -EFAULT, "the kernel's segment at 0x%llx is not in RAM",
+			        (unsigned long long)s->gpa);
 		memcpy(to, s->data, s->filesz);
 		memset(to + s->filesz, 0, s->memsz - s->filesz);
 	}
@@ -177,7 +179,7 @@ static void set_state(struct x86_state *s, const struct boot_image *img, u64 cr3
 }
 
 int boot_linux_place(const struct boot_image *img, struct mem *m, const struct board_info *b,
-	const struct boot_tables_out *tables, struct x86_state *bsp, struct err *e)
+        const struct boot_tables_out *tables, struct x86_state *bsp, struct err *e)
 {
 	u64 cmdline_len = strlen(img->cmdline) + 1;
 	int rc = write_segments(img, m, e);

@@ -102,18 +102,19 @@ static void put_interrupts(struct mp *t)
 
 	for (unsigned irq = 0; irq < BOARD_ISA_IRQS; irq++)
 		if (irq != CASCADE_IRQ)
-			put_int(t, MP_IO_INT, MP_INT, t->isa_bus, irq, t->b->ioapic_id, irq ? irq : BOARD_PIT_GSI);
+			put_int(t, MP_IO_INT, MP_INT, t->isa_bus, irq, t->b->ioapic_id,
+			        irq ? irq : BOARD_PIT_GSI);
 	/* D.3: the source of a PCI interrupt is slot << 2 | pin */
 	for (unsigned n = 0; n < count; n++)
-		put_int(t, MP_IO_INT, MP_INT, t->pci_bus, routes[n].slot << 2 | (routes[n].pin - 1), t->b->ioapic_id,
-			routes[n].gsi);
+		put_int(t, MP_IO_INT, MP_INT, t->pci_bus, routes[n].slot << 2 | (routes[n].pin - 1),
+		        t->b->ioapic_id, routes[n].gsi);
 	put_int(t, MP_LOCAL_INT, MP_EXTINT, t->isa_bus, 0, ALL_LAPICS, 0);
 	put_int(t, MP_LOCAL_INT, MP_NMI, t->isa_bus, 0, ALL_LAPICS, 1);
 }
 
 static void put_floating(u8 *p, u32 table)
 {
-	memcpy(p, "_MP_", 4);
+	table_text(p, 4, "_MP_");
 	put_le32(p + 4, table);
 	p[8] = FLOATING_SIZE / 16;
 	p[9] = SPEC_REV;
@@ -122,7 +123,7 @@ static void put_floating(u8 *p, u32 table)
 
 static void put_header(const struct mp *t, u8 *p, size_t len)
 {
-	memcpy(p, "PCMP", 4);
+	table_text(p, 4, "PCMP");
 	put_le16(p + 4, len);
 	p[6] = SPEC_REV;
 	table_text(p + 8, 8, "BHyVe"); /* as the original: some guests know it */
@@ -146,7 +147,8 @@ int mptable_write(const struct board_info *b, u8 *buf, size_t cap, u32 gpa, stru
 	put_ioapic(&t);
 	put_interrupts(&t);
 	if (t.buf.overflow)
-		return err_set(e, -ENOSPC, "the MP table of this board needs more than %zu bytes: use -Y", cap);
+		return err_set(
+		        e, -ENOSPC, "the MP table of this board needs more than %zu bytes: use -Y", cap);
 	put_header(&t, config, t.buf.len - FLOATING_SIZE);
 	put_floating(floating, gpa + FLOATING_SIZE);
 	return 0;

@@ -32,7 +32,7 @@ static void add_block(u32 h[5], const u8 *p)
 	u32 w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
 
 	for (unsigned t = 0; t < 16; t++)
-		w[t] = get_be32(p + t * 4);
+		w[t] = get_be32(p + (size_t)t * 4);
 	for (unsigned t = 16; t < 80; t++)
 		w[t] = rotl(w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16], 1);
 	for (unsigned t = 0; t < 80; t++) {
@@ -68,5 +68,5 @@ void sha1(const void *data, size_t len, u8 out[SHA1_SIZE])
 	for (size_t n = 0; n < end; n += BLOCK)
 		add_block(h, tail + n);
 	for (unsigned n = 0; n < 5; n++)
-		put_le32(out + n * 4, __builtin_bswap32(h[n]));
+		put_le32(out + (size_t)n * 4, __builtin_bswap32(h[n]));
 }

@@ -34,8 +34,8 @@ struct smbios {
 	struct table_buf buf;
 	unsigned count;
 	size_t largest;
-	size_t start;   /* of the structure that is being written */
-	u8 strings;     /* of this structure */
+	size_t start; /* of the structure that is being written */
+	u8 strings;   /* of this structure */
 };
 
 static u64 ram_size(const struct board_info *b)
@@ -65,7 +65,7 @@ static u8 add_string(struct smbios *t, const char *s)
 
 	if (!p)
 		return 0;
-	memcpy(p, s, strlen(s));
+	memcpy(p, s, strlen(s) + 1);
 	return ++t->strings;
 }
 
@@ -89,9 +89,9 @@ static void put_bios(struct smbios *t)
 	put_le16(p + 0x06, BOOT_MPTABLE_GPA >> 4); /* segment */
 	p[0x08] = add_string(t, "01/01/2026");
 	put_le64(p + 0x0a, BIT64(3)); /* characteristics are not told */
-	p[0x12] = t->b->acpi;    /* extension 1, bit 0: ACPI is supported */
-	p[0x13] = BIT(4);        /* extension 2: this is a virtual machine */
-	p[0x14] = p[0x15] = 0xff; /* system BIOS and embedded controller releases: not told */
+	p[0x12] = t->b->acpi;         /* extension 1, bit 0: ACPI is supported */
+	p[0x13] = BIT(4);             /* extension 2: this is a virtual machine */
+	p[0x14] = p[0x15] = 0xff;     /* system BIOS and embedded controller releases: not told */
 	p[0x16] = p[0x17] = 0xff;
 	end_structure(t);
 }
@@ -129,10 +129,10 @@ static void put_chassis(struct smbios *t)
 	if (!p)
 		return;
 	p[0x04] = add_string(t, "xhyve");
-	p[0x05] = 1;             /* type: other */
-	p[0x09] = p[0x0a] = 3;   /* boot-up and power supply state: safe */
-	p[0x0b] = 3;             /* thermal state: safe */
-	p[0x0c] = 3;             /* security: none */
+	p[0x05] = 1;           /* type: other */
+	p[0x09] = p[0x0a] = 3; /* boot-up and power supply state: safe */
+	p[0x0b] = 3;           /* thermal state: safe */
+	p[0x0c] = 3;           /* security: none */
 	end_structure(t);
 }
 
@@ -145,11 +145,11 @@ static void put_processor(struct smbios *t, unsigned n)
 		return;
 	snprintf(text, sizeof(text), "CPU #%u", n);
 	p[0x04] = add_string(t, text);
-	p[0x05] = 3;  /* central processor */
-	p[0x06] = 2;  /* family: unknown */
+	p[0x05] = 3; /* central processor */
+	p[0x06] = 2; /* family: unknown */
 	p[0x07] = add_string(t, "xhyve");
-	p[0x18] = 0x41; /* socket populated, enabled */
-	p[0x19] = 1;    /* upgrade: other */
+	p[0x18] = 0x41;                /* socket populated, enabled */
+	p[0x19] = 1;                   /* upgrade: other */
 	put_le16(p + 0x1a, NO_HANDLE); /* caches */
 	put_le16(p + 0x1c, NO_HANDLE);
 	put_le16(p + 0x1e, NO_HANDLE);
@@ -204,7 +204,7 @@ static void put_memory_device(struct smbios *t)
 	put_memory_size(p, ram_size(t->b));
 	p[0x0e] = 1; /* form factor: other */
 	p[0x10] = add_string(t, "DIMM 0");
-	p[0x12] = 7; /* RAM */
+	p[0x12] = 7;                /* RAM */
 	put_le16(p + 0x13, BIT(1)); /* type detail: other */
 	end_structure(t);
 }
@@ -252,12 +252,12 @@ static void put_structures(struct smbios *t)
 /* 5.2.1 */
 static void put_entry(const struct smbios *t, u8 *p, u32 gpa)
 {
-	memcpy(p, "_SM_", 4);
+	table_text(p, 4, "_SM_");
 	p[0x05] = ENTRY_LENGTH;
 	p[0x06] = VERSION_MAJOR;
 	p[0x07] = VERSION_MINOR;
 	put_le16(p + 0x08, t->largest);
-	memcpy(p + 0x10, "_DMI_", 5);
+	table_text(p + 0x10, 5, "_DMI_");
 	put_le16(p + 0x16, t->buf.len - ENTRY_SIZE);
 	put_le32(p + 0x18, gpa + ENTRY_SIZE);
 	put_le16(p + 0x1c, t->count);
@@ -273,7 +273,8 @@ int smbios_write(const struct board_info *b, u8 *buf, size_t cap, u32 gpa, struc
 
 	put_structures(&t);
 	if (!entry || t.buf.overflow)
-		return err_set(e, -ENOSPC, "the SMBIOS structures of this board need more than %zu bytes", cap);
+		return err_set(
+		        e, -ENOSPC, "the SMBIOS structures of this board need more than %zu bytes", cap);
 	put_entry(&t, entry, gpa);
 	return 0;
 }

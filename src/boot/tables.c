@@ -19,10 +19,8 @@ u8 table_checksum(const void *p, size_t len)
 
 void table_text(u8 *field, size_t len, const char *text)
 {
-	size_t n = MIN(strlen(text), len);
-
-	memset(field, ' ', len);
-	memcpy(field, text, n);
+	for (size_t n = 0; n < len; n++)
+		field[n] = *text ? *text++ : ' ';
 }
 
 u8 *table_room(struct table_buf *t, size_t len)
@@ -49,7 +47,8 @@ unsigned board_routes(const struct board_info *b, struct board_route out[BOARD_R
 		if (f->bus || !f->pin || seen[f->slot][f->pin - 1])
 			continue;
 		seen[f->slot][f->pin - 1] = true;
-		out[count++] = (struct board_route){.slot = f->slot, .pin = f->pin, .gsi = f->gsi, .link = f->link};
+		out[count++] =
+		        (struct board_route){.slot = f->slot, .pin = f->pin, .gsi = f->gsi, .link = f->link};
 	}
 	return count;
 }
@@ -58,20 +57,23 @@ unsigned board_routes(const struct board_info *b, struct board_route out[BOARD_R
 static int check_fn(const struct board_info *b, const struct board_pci_fn *f, struct err *e)
 {
 	if (f->slot > 31 || f->func > 7 || f->pin > BOARD_PINS)
-		return err_set(e, -EINVAL, "board: no such PCI function: %u:%u:%u pin %u", f->bus, f->slot, f->func, f->pin);
+		return err_set(e, -EINVAL, "board: no such PCI function: %u:%u:%u pin %u", f->bus, f->slot,
+		        f->func, f->pin);
 	if (f->pin && f->gsi >= b->ioapic_pins)
-		return err_set(e, -EINVAL, "board: PCI %u:%u interrupts at %u, the IOAPIC has %u pins", f->slot, f->func,
-			f->gsi, b->ioapic_pins);
+		return err_set(e, -EINVAL, "board: PCI %u:%u interrupts at %u, the IOAPIC has %u pins",
+		        f->slot, f->func, f->gsi, b->ioapic_pins);
 	if (f->pin && b->lpc && f->link >= b->nlinks)
-		return err_set(e, -EINVAL, "board: PCI %u:%u uses link %u of %u", f->slot, f->func, f->link, b->nlinks);
+		return err_set(e, -EINVAL, "board: PCI %u:%u uses link %u of %u", f->slot, f->func, f->link,
+		        b->nlinks);
 	if (!f->bus)
 		return 0;
 	if (b->mptable)
-		return err_set(e, -EINVAL, "the MP table describes PCI bus 0 only, but there is a device at %u:%u:%u: use -Y",
-			f->bus, f->slot, f->func);
+		return err_set(e, -EINVAL,
+		        "the MP table describes PCI bus 0 only, but there is a device at %u:%u:%u: use -Y",
+		        f->bus, f->slot, f->func);
 	if (b->acpi)
-		return err_set(e, -EINVAL, "-A describes PCI bus 0 only, but there is a device at %u:%u:%u", f->bus, f->slot,
-			f->func);
+		return err_set(e, -EINVAL, "-A describes PCI bus 0 only, but there is a device at %u:%u:%u",
+		        f->bus, f->slot, f->func);
 	return 0;
 }
 
@@ -87,9 +89,10 @@ static int check_routes(const struct board_info *b, struct err *e)
 			const struct board_pci_fn *g = &b->fn[k];
 
 			if (g->pin && g->pin == f->pin && g->bus == f->bus && g->slot == f->slot &&
-				(g->gsi != f->gsi || g->link != f->link))
-				return err_set(e, -EINVAL, "board: two functions of PCI slot %u route INT%c differently",
-					f->slot, 'A' + f->pin - 1);
+			        (g->gsi != f->gsi || g->link != f->link))
+				return err_set(e, -EINVAL,
+				        "board: two functions of PCI slot %u route INT%c differently",
+				        f->slot, 'A' + f->pin - 1);
 		}
 	}
 	return 0;
@@ -103,7 +106,8 @@ static int check_board(const struct board_info *b, struct err *e)
 	if (b->ncpus == 0 || b->ncpus > BOARD_MAX_CPUS - 1)
 		return err_set(e, -EINVAL, "board: %u CPUs cannot be described", b->ncpus);
 	if (b->nfn > BOARD_MAX_PCI || b->nlinks > BOARD_MAX_LINKS)
-		return err_set(e, -EINVAL, "board: %u PCI functions, %u links are too many", b->nfn, b->nlinks);
+		return err_set(
+		        e, -EINVAL, "board: %u PCI functions, %u links are too many", b->nfn, b->nlinks);
 	if (b->sci_irq >= BOARD_ISA_IRQS)
 		return err_set(e, -EINVAL, "board: SCI %u is not an ISA interrupt", b->sci_irq);
 	for (unsigned n = 0; n < BOARD_MAX_COMS; n++)
@@ -111,12 +115,14 @@ static int check_board(const struct board_info *b, struct err *e)
 			return err_set(e, -EINVAL, "board: COM%u at IRQ %u", n + 1, b->com[n].irq);
 	for (unsigned n = 0; n < b->nlinks; n++)
 		if (b->link[n].reg != link_regs[n])
-			return err_set(e, -EINVAL, "board: link %u must be at 0x%x, not 0x%x", n, link_regs[n], b->link[n].reg);
+			return err_set(e, -EINVAL, "board: link %u must be at 0x%x, not 0x%x", n,
+			        link_regs[n], b->link[n].reg);
 	if (b->mmio32.base + b->mmio32.len > 4 * GiB || b->mmio32.base > 4 * GiB || b->mmio32.len > 4 * GiB)
 		return err_set(e, -EINVAL, "board: the 32-bit window ends above 4 GiB");
 	for (unsigned n = 0; n < BOARD_MAX_IO_WINDOWS; n++)
 		if (b->io[n].base > 0xffff || b->io[n].len > 0x10000 - b->io[n].base)
-			return err_set(e, -EINVAL, "board: I/O window %u is not inside the 64 KiB of ports", n);
+			return err_set(
+			        e, -EINVAL, "board: I/O window %u is not inside the 64 KiB of ports", n);
 	return check_routes(b, e);
 }
 
@@ -130,7 +136,7 @@ static int write_acpi(struct mem *m, const struct board_info *b, struct boot_tab
 	out->rsdp = BOOT_RSDP_GPA;
 	out->region[0] = (struct boot_region){.gpa = base, .len = PAGE_SIZE, .type = REGION_NVS};
 	out->region[1] = (struct boot_region){
-		.gpa = base + PAGE_SIZE, .len = BOOT_TABLES_SIZE - PAGE_SIZE, .type = REGION_ACPI};
+	        .gpa = base + PAGE_SIZE, .len = BOOT_TABLES_SIZE - PAGE_SIZE, .type = REGION_ACPI};
 	out->nregions = 2;
 	return 0;
 }
@@ -141,13 +147,16 @@ int boot_tables(struct mem *m, const struct board_info *b, struct boot_tables_ou
 
 	memset(out, 0, sizeof(*out));
 	if (m->low < 2 * MiB)
-		return err_set(e, -ENOMEM, "%llu KiB of RAM are too few for firmware tables; 2048 KiB are the least",
-			(unsigned long long)(m->low / 1024));
+		return err_set(e, -ENOMEM,
+		        "%llu KiB of RAM are too few for firmware tables; 2048 KiB are the least",
+		        (unsigned long long)(m->low / 1024));
 	rc = check_board(b, e);
 	if (rc == 0 && b->mptable)
-		rc = mptable_write(b, m->base + BOOT_MPTABLE_GPA, BOOT_SMBIOS_GPA - BOOT_MPTABLE_GPA, BOOT_MPTABLE_GPA, e);
+		rc = mptable_write(b, m->base + BOOT_MPTABLE_GPA, BOOT_SMBIOS_GPA - BOOT_MPTABLE_GPA,
+		        BOOT_MPTABLE_GPA, e);
 	if (rc == 0)
-		rc = smbios_write(b, m->base + BOOT_SMBIOS_GPA, BOOT_RSDP_GPA - BOOT_SMBIOS_GPA, BOOT_SMBIOS_GPA, e);
+		rc = smbios_write(
+		        b, m->base + BOOT_SMBIOS_GPA, BOOT_RSDP_GPA - BOOT_SMBIOS_GPA, BOOT_SMBIOS_GPA, e);
 	if (rc == 0 && b->acpi)
 		rc = write_acpi(m, b, out, e);
 	return rc;

@@ -29,12 +29,12 @@ static const struct {
 	u8 bytes[6];
 	enum unpack_format format;
 } magics[] = {
-	{3, {0x1f, 0x8b, 0x08}, UNPACK_GZIP},
-	{6, {0xfd, '7', 'z', 'X', 'Z', 0x00}, UNPACK_XZ},
-	{3, {0x5d, 0x00, 0x00}, UNPACK_LZMA},
-	{4, {0x02, 0x21, 0x4c, 0x18}, UNPACK_LZ4},
-	{4, {0x28, 0xb5, 0x2f, 0xfd}, UNPACK_ZSTD},
-	{3, {'B', 'Z', 'h'}, UNPACK_BZIP2},
+        {3, {0x1f, 0x8b, 0x08}, UNPACK_GZIP},
+        {6, {0xfd, '7', 'z', 'X', 'Z', 0x00}, UNPACK_XZ},
+        {3, {0x5d, 0x00, 0x00}, UNPACK_LZMA},
+        {4, {0x02, 0x21, 0x4c, 0x18}, UNPACK_LZ4},
+        {4, {0x28, 0xb5, 0x2f, 0xfd}, UNPACK_ZSTD},
+        {3, {'B', 'Z', 'h'}, UNPACK_BZIP2},
 };
 
 enum unpack_format unpack_probe(const u8 *in, u64 len)
@@ -132,7 +132,8 @@ static s64 unpack_zstd(const u8 *in, u64 len, u8 *out, u64 max)
 #if HAVE_BZIP2
 static s64 unpack_bzip2(const u8 *in, u64 len, u8 *out, u64 max)
 {
-	bz_stream z = {.next_in = (char *)(uintptr_t)in, .avail_in = len, .next_out = (char *)out, .avail_out = max};
+	bz_stream z = {
+	        .next_in = (char *)(uintptr_t)in, .avail_in = len, .next_out = (char *)out, .avail_out = max};
 	u64 got;
 	int rc = BZ2_bzDecompressInit(&z, 0, 0);
 
@@ -193,21 +194,21 @@ const char *unpack_features(void)
 {
 	static const char names[] = ""
 #if HAVE_ZLIB
-				    " gzip"
+	                            " gzip"
 #endif
 #if HAVE_LZMA
-				    " xz lzma"
+	                            " xz lzma"
 #endif
 #if HAVE_LZ4
-				    " lz4"
+	                            " lz4"
 #endif
 #if HAVE_ZSTD
-				    " zstd"
+	                            " zstd"
 #endif
 #if HAVE_BZIP2
-				    " bzip2"
+	                            " bzip2"
 #endif
-		;
+	        ;
 
 	return names[0] ? names + 1 : names;
 }

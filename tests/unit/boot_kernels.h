@@ -64,22 +64,30 @@ static inline size_t make_bzimage_payload(u8 *buf, size_t cap, const u8 *payload
 static inline size_t make_elf(u8 *buf, size_t cap)
 {
 	Elf64_Ehdr h = {
-		.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
-		.e_type = ET_EXEC,
-		.e_machine = EM_X86_64,
-		.e_version = EV_CURRENT,
-		.e_entry = TEST_ELF_TEXT + 0x10,
-		.e_phoff = sizeof(Elf64_Ehdr),
-		.e_ehsize = sizeof(Elf64_Ehdr),
-		.e_phentsize = sizeof(Elf64_Phdr),
-		.e_phnum = 3,
+	        .e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+	        .e_type = ET_EXEC,
+	        .e_machine = EM_X86_64,
+	        .e_version = EV_CURRENT,
+	        .e_entry = TEST_ELF_TEXT + 0x10,
+	        .e_phoff = sizeof(Elf64_Ehdr),
+	        .e_ehsize = sizeof(Elf64_Ehdr),
+	        .e_phentsize = sizeof(Elf64_Phdr),
+	        .e_phnum = 3,
 	};
 	const Elf64_Phdr p[3] = {
-		{.p_type = PT_LOAD, .p_offset = TEST_ELF_OFF, .p_vaddr = 0xffffffff80200000, .p_paddr = TEST_ELF_TEXT,
-			.p_filesz = TEST_ELF_TEXT_LEN, .p_memsz = TEST_ELF_TEXT_LEN},
-		{.p_type = PT_LOAD, .p_offset = TEST_ELF_OFF + TEST_ELF_TEXT_LEN, .p_vaddr = 0xffffffff80208000,
-			.p_paddr = TEST_ELF_DATA, .p_filesz = TEST_ELF_DATA_LEN, .p_memsz = TEST_ELF_DATA_MEM},
-		{.p_type = PT_NOTE},
+	        {.p_type = PT_LOAD,
+	                .p_offset = TEST_ELF_OFF,
+	                .p_vaddr = 0xffffffff80200000,
+	                .p_paddr = TEST_ELF_TEXT,
+	                .p_filesz = TEST_ELF_TEXT_LEN,
+	                .p_memsz = TEST_ELF_TEXT_LEN},
+	        {.p_type = PT_LOAD,
+	                .p_offset = TEST_ELF_OFF + TEST_ELF_TEXT_LEN,
+	                .p_vaddr = 0xffffffff80208000,
+	                .p_paddr = TEST_ELF_DATA,
+	                .p_filesz = TEST_ELF_DATA_LEN,
+	                .p_memsz = TEST_ELF_DATA_MEM},
+	        {.p_type = PT_NOTE},
 	};
 
 	assert(cap >= TEST_ELF_LEN);

@@ -66,7 +66,8 @@ static void check_region(u64 gpa, u64 len, enum boot_region_type type)
 		if (r->type == type && gpa >= r->gpa && gpa + len <= r->gpa + r->len)
 			return;
 	}
-	fail_msg("%llx+%llx is in no region of type %u", (unsigned long long)gpa, (unsigned long long)len, type);
+	fail_msg("%llx+%llx is in no region of type %u", (unsigned long long)gpa, (unsigned long long)len,
+	        type);
 }
 
 static const u8 *checked_table(u64 gpa)
@@ -125,8 +126,8 @@ static void fadt(void **state)
 	assert_non_null(p);
 	assert_int_equal(get_le32(p + 4), 268);
 	assert_int_equal(p[8], 5);
-	assert_int_equal(get_le16(p + 46), 9);        /* SCI */
-	assert_int_equal(get_le32(p + 48), 0xb2);     /* SMI_CMD */
+	assert_int_equal(get_le16(p + 46), 9);    /* SCI */
+	assert_int_equal(get_le32(p + 48), 0xb2); /* SMI_CMD */
 	assert_int_equal(p[52], 0xa0);
 	assert_int_equal(p[53], 0xa1);
 	assert_int_equal(get_le32(p + 56), 0x400);
@@ -135,8 +136,8 @@ static void fadt(void **state)
 	assert_int_equal(p[88], 4);
 	assert_int_equal(p[89], 2);
 	assert_int_equal(p[91], 4);
-	assert_int_equal(p[108], 0x32);               /* century */
-	assert_int_equal(get_le16(p + 109), 0x15);    /* legacy devices, no VGA, no ASPM, no 8042 */
+	assert_int_equal(p[108], 0x32);                         /* century */
+	assert_int_equal(get_le16(p + 109), 0x15);              /* legacy devices, no VGA, no ASPM, no 8042 */
 	assert_int_equal(get_le32(p + 112) & BIT(4), 0);        /* there is a power button */
 	assert_int_equal(get_le32(p + 112) & BIT(10), BIT(10)); /* and a reset register */
 	assert_int_equal(get_le32(p + 112) & BIT(8), BIT(8));   /* 32-bit timer */
@@ -302,7 +303,8 @@ static const u8 *find_bytes(const u8 *p, size_t len, const char *bytes, size_t n
 	return found;
 }
 
-static void check_route(const struct route *r, unsigned count, unsigned slot, unsigned pin, u64 gsi, char link)
+static void check_route(
+        const struct route *r, unsigned count, unsigned slot, unsigned pin, u64 gsi, char link)
 {
 	unsigned found = 0;
 
@@ -355,8 +357,11 @@ static void full_board(void)
 		for (unsigned func = 0; func < 8; func++) {
 			unsigned line = slot * 3 + func % 4;
 
-			board.fn[board.nfn++] = (struct board_pci_fn){.slot = slot, .func = func, .pin = func % 4 + 1,
-				.gsi = 16 + line % 8, .link = line % 8};
+			board.fn[board.nfn++] = (struct board_pci_fn){.slot = slot,
+			        .func = func,
+			        .pin = func % 4 + 1,
+			        .gsi = 16 + line % 8,
+			        .link = line % 8};
 		}
 	}
 }
@@ -450,8 +455,9 @@ static void run_iasl(const char *args)
 {
 	char cmd[512];
 
-	snprintf(cmd, sizeof(cmd), "cd %s && %s %s >log 2>&1 && ! grep -Eq '^(Error|Warning)|[1-9][0-9]* (Errors|Warnings)' log", dir,
-		IASL, args);
+	snprintf(cmd, sizeof(cmd),
+	        "cd %s && %s %s >log 2>&1 && ! grep -Eq '^(Error|Warning)|[1-9][0-9]* (Errors|Warnings)' log",
+	        dir, IASL, args);
 	if (system(cmd) != 0) {
 		snprintf(cmd, sizeof(cmd), "cat %s/log", dir);
 		(void)!system(cmd);
@@ -472,8 +478,8 @@ static void compare_data_table(const char *name, const u8 *table)
 	len = read(fd, again, sizeof(again));
 	close(fd);
 	assert_int_equal(len, get_le32(table + 4));
-	again[9] = table[9];                   /* checksum, for the compiler put */
-	memcpy(again + 28, table + 28, 8);     /* its own name here */
+	again[9] = table[9];               /* checksum, for the compiler put */
+	memcpy(again + 28, table + 28, 8); /* its own name here */
 	assert_memory_equal(again, table, len);
 }
 
@@ -516,13 +522,13 @@ static void iasl_agrees(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(fadt, fresh),
-		cmocka_unit_test_setup(madt, fresh),
-		cmocka_unit_test_setup(hpet_and_mcfg, fresh),
-		cmocka_unit_test_setup(routing, fresh),
-		cmocka_unit_test_setup(bad_boards, fresh),
-		cmocka_unit_test_setup(nothing_wanted, fresh),
-		cmocka_unit_test_setup(iasl_agrees, fresh),
+	        cmocka_unit_test_setup(fadt, fresh),
+	        cmocka_unit_test_setup(madt, fresh),
+	        cmocka_unit_test_setup(hpet_and_mcfg, fresh),
+	        cmocka_unit_test_setup(routing, fresh),
+	        cmocka_unit_test_setup(bad_boards, fresh),
+	        cmocka_unit_test_setup(nothing_wanted, fresh),
+	        cmocka_unit_test_setup(iasl_agrees, fresh),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

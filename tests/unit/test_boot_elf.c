@@ -43,9 +43,9 @@ static u8 file[1 << 17];
 /* --- headers --- */
 
 #define EHDR(field) offsetof(Elf64_Ehdr, field), sizeof(((Elf64_Ehdr *)0)->field)
-#define PHDR(n, field) \
-	(sizeof(Elf64_Ehdr) + (n) * sizeof(Elf64_Phdr) + offsetof(Elf64_Phdr, field)), \
-		sizeof(((Elf64_Phdr *)0)->field)
+#define PHDR(n, field)                                                                                       \
+	(sizeof(Elf64_Ehdr) + (n) * sizeof(Elf64_Phdr) + offsetof(Elf64_Phdr, field)),                       \
+	        sizeof(((Elf64_Phdr *)0)->field)
 
 static void good(void **state)
 {
@@ -68,38 +68,38 @@ static void broken(void **state)
 		u64 value;
 		const char *message;
 	} cases[] = {
-		{0, 1, 0, "not a complete ELF"},
-		{EI_CLASS, 1, ELFCLASS32, "not for x86-64"},
-		{EI_DATA, 1, ELFDATA2MSB, "not for x86-64"},
-		{EHDR(e_machine), EM_AARCH64, "not for x86-64"},
-		{EHDR(e_type), ET_REL, "not an executable"},
-		{EHDR(e_phnum), 0, "make no sense"},
-		{EHDR(e_phnum), 0xffff, "make no sense"},
-		{EHDR(e_phnum), 64, "truncated"},
-		{EHDR(e_phentsize), 0, "make no sense"},
-		{EHDR(e_phentsize), 57, "make no sense"},
-		{EHDR(e_phoff), TEST_ELF_LEN, "truncated"},
-		{EHDR(e_phoff), ~0ull, "truncated"},
-		{EHDR(e_phoff), 0x80000000, "truncated"},
-		{EHDR(e_entry), 0, "entry"},
-		{EHDR(e_entry), TEST_ELF_TEXT - 1, "entry"},
-		{EHDR(e_entry), TEST_ELF_TEXT + TEST_ELF_TEXT_LEN, "entry"},
-		{EHDR(e_entry), 0xffffffff80200010ull, "entry"},
-		{PHDR(0, p_offset), TEST_ELF_LEN, "truncated"},
-		{PHDR(0, p_offset), ~0ull, "truncated"},
-		{PHDR(0, p_offset), TEST_ELF_LEN - TEST_ELF_TEXT_LEN + 1, "truncated"},
-		{PHDR(0, p_filesz), ~0ull, "truncated"},
-		{PHDR(0, p_filesz), TEST_ELF_TEXT_LEN + 1, "more bytes in the file"},
-		{PHDR(0, p_memsz), TEST_ELF_TEXT_LEN - 1, "more bytes in the file"},
-		{PHDR(0, p_memsz), ~0ull, "needs"},
-		{PHDR(0, p_memsz), LIMIT - TEST_ELF_TEXT + 1, "needs"},
-		{PHDR(0, p_memsz), TEST_ELF_DATA - TEST_ELF_TEXT + 1, "overlap"},
-		{PHDR(0, p_paddr), 0, "below 1 MiB"},
-		{PHDR(0, p_paddr), LIMIT, "needs"},
-		{PHDR(0, p_paddr), ~0ull, "needs"},
-		{PHDR(0, p_paddr), ~0ull - TEST_ELF_TEXT_LEN + 1, "needs"},
-		{PHDR(0, p_paddr), TEST_ELF_DATA, "overlap"},
-		{PHDR(0, p_type), PT_NULL, "entry"},
+	        {0, 1, 0, "not a complete ELF"},
+	        {EI_CLASS, 1, ELFCLASS32, "not for x86-64"},
+	        {EI_DATA, 1, ELFDATA2MSB, "not for x86-64"},
+	        {EHDR(e_machine), EM_AARCH64, "not for x86-64"},
+	        {EHDR(e_type), ET_REL, "not an executable"},
+	        {EHDR(e_phnum), 0, "make no sense"},
+	        {EHDR(e_phnum), 0xffff, "make no sense"},
+	        {EHDR(e_phnum), 64, "truncated"},
+	        {EHDR(e_phentsize), 0, "make no sense"},
+	        {EHDR(e_phentsize), 57, "make no sense"},
+	        {EHDR(e_phoff), TEST_ELF_LEN, "truncated"},
+	        {EHDR(e_phoff), ~0ull, "truncated"},
+	        {EHDR(e_phoff), 0x80000000, "truncated"},
+	        {EHDR(e_entry), 0, "entry"},
+	        {EHDR(e_entry), TEST_ELF_TEXT - 1, "entry"},
+	        {EHDR(e_entry), TEST_ELF_TEXT + TEST_ELF_TEXT_LEN, "entry"},
+	        {EHDR(e_entry), 0xffffffff80200010ull, "entry"},
+	        {PHDR(0, p_offset), TEST_ELF_LEN, "truncated"},
+	        {PHDR(0, p_offset), ~0ull, "truncated"},
+	        {PHDR(0, p_offset), TEST_ELF_LEN - TEST_ELF_TEXT_LEN + 1, "truncated"},
+	        {PHDR(0, p_filesz), ~0ull, "truncated"},
+	        {PHDR(0, p_filesz), TEST_ELF_TEXT_LEN + 1, "more bytes in the file"},
+	        {PHDR(0, p_memsz), TEST_ELF_TEXT_LEN - 1, "more bytes in the file"},
+	        {PHDR(0, p_memsz), ~0ull, "needs"},
+	        {PHDR(0, p_memsz), LIMIT - TEST_ELF_TEXT + 1, "needs"},
+	        {PHDR(0, p_memsz), TEST_ELF_DATA - TEST_ELF_TEXT + 1, "overlap"},
+	        {PHDR(0, p_paddr), 0, "below 1 MiB"},
+	        {PHDR(0, p_paddr), LIMIT, "needs"},
+	        {PHDR(0, p_paddr), ~0ull, "needs"},
+	        {PHDR(0, p_paddr), ~0ull - TEST_ELF_TEXT_LEN + 1, "needs"},
+	        {PHDR(0, p_paddr), TEST_ELF_DATA, "overlap"},
+	        {PHDR(0, p_type), PT_NULL, "entry"},
 	};
 
 	for (unsigned n = 0; n < ARRAY_SIZE(cases); n++) {
@@ -128,7 +128,8 @@ static void too_many_segments(void **state)
 	h.e_phnum = BOOT_MAX_SEGMENTS + 1;
 	memcpy(buf, &h, sizeof(h));
 	for (unsigned n = 0; n < h.e_phnum; n++) {
-		const Elf64_Phdr p = {.p_type = PT_LOAD, .p_paddr = TEST_ELF_TEXT + n * 64, .p_memsz = 64, .p_filesz = 64};
+		const Elf64_Phdr p = {
+		        .p_type = PT_LOAD, .p_paddr = TEST_ELF_TEXT + n * 64, .p_memsz = 64, .p_filesz = 64};
 
 		memcpy(buf + sizeof(h) + n * sizeof(p), &p, sizeof(p));
 	}
@@ -238,7 +239,8 @@ static size_t pack_xz(const u8 *in, size_t len, u8 *out, size_t max)
 {
 	size_t got = 0;
 
-	assert_int_equal(lzma_easy_buffer_encode(6, LZMA_CHECK_CRC32, NULL, in, len, out, &got, max), LZMA_OK);
+	assert_int_equal(
+	        lzma_easy_buffer_encode(6, LZMA_CHECK_CRC32, NULL, in, len, out, &got, max), LZMA_OK);
 	return got;
 }
 
@@ -268,7 +270,8 @@ static size_t pack_lz4(const u8 *in, size_t len, u8 *out, size_t max)
 	put_le32(out, 0x184c2102);
 	for (unsigned n = 0; n < 2; n++) { /* two blocks */
 		size_t part = n ? len - half : half;
-		int got = LZ4_compress_default((const char *)in + n * half, (char *)out + pos + 4, part, max - pos - 4);
+		int got = LZ4_compress_default(
+		        (const char *)in + n * half, (char *)out + pos + 4, part, max - pos - 4);
 
 		assert_true(got > 0);
 		put_le32(out + pos, got);
@@ -291,7 +294,8 @@ static size_t pack_bzip2(const u8 *in, size_t len, u8 *out, size_t max)
 {
 	unsigned got = max;
 
-	assert_int_equal(BZ2_bzBuffToBuffCompress((char *)out, &got, (char *)(uintptr_t)in, len, 9, 0, 0), BZ_OK);
+	assert_int_equal(
+	        BZ2_bzBuffToBuffCompress((char *)out, &got, (char *)(uintptr_t)in, len, 9, 0, 0), BZ_OK);
 	return got;
 }
 #endif
@@ -302,22 +306,22 @@ static const struct {
 	packer pack;
 } packers[] = {
 #if HAVE_ZLIB
-	{"gzip", UNPACK_GZIP, pack_gzip},
+        {"gzip", UNPACK_GZIP, pack_gzip},
 #endif
 #if HAVE_LZMA
-	{"xz", UNPACK_XZ, pack_xz},
-	{"lzma", UNPACK_LZMA, pack_lzma},
+        {"xz", UNPACK_XZ, pack_xz},
+        {"lzma", UNPACK_LZMA, pack_lzma},
 #endif
 #if HAVE_LZ4
-	{"lz4", UNPACK_LZ4, pack_lz4},
+        {"lz4", UNPACK_LZ4, pack_lz4},
 #endif
 #if HAVE_ZSTD
-	{"zstd", UNPACK_ZSTD, pack_zstd},
+        {"zstd", UNPACK_ZSTD, pack_zstd},
 #endif
 #if HAVE_BZIP2
-	{"bzip2", UNPACK_BZIP2, pack_bzip2},
+        {"bzip2", UNPACK_BZIP2, pack_bzip2},
 #endif
-	{NULL, UNPACK_NONE, NULL},
+        {NULL, UNPACK_NONE, NULL},
 };
 
 /* As the kernel's build does: the unpacked size behind the stream. */
@@ -371,7 +375,8 @@ static void damaged(void **state)
 			u8 *copy = malloc(cut ? cut : 1);
 
 			memcpy(copy, packed, cut);
-			assert_true(unpack(packers[n].format, copy, cut, out, sizeof(elf)) != (s64)sizeof(elf));
+			assert_true(
+			        unpack(packers[n].format, copy, cut, out, sizeof(elf)) != (s64)sizeof(elf));
 			free(copy);
 		}
 	}
@@ -446,17 +451,17 @@ static int stop(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(good),
-		cmocka_unit_test(broken),
-		cmocka_unit_test(too_many_segments),
-		cmocka_unit_test(truncated_everywhere),
-		cmocka_unit_test(extent_skips_debug_sections),
-		cmocka_unit_test(bare),
-		cmocka_unit_test(every_compression),
-		cmocka_unit_test(bounded),
-		cmocka_unit_test(damaged),
-		cmocka_unit_test(inside_bzimage),
-		cmocka_unit_test(falls_back),
+	        cmocka_unit_test(good),
+	        cmocka_unit_test(broken),
+	        cmocka_unit_test(too_many_segments),
+	        cmocka_unit_test(truncated_everywhere),
+	        cmocka_unit_test(extent_skips_debug_sections),
+	        cmocka_unit_test(bare),
+	        cmocka_unit_test(every_compression),
+	        cmocka_unit_test(bounded),
+	        cmocka_unit_test(damaged),
+	        cmocka_unit_test(inside_bzimage),
+	        cmocka_unit_test(falls_back),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

@@ -86,7 +86,8 @@ static int load_bytes(size_t len)
 static void place(void)
 {
 	assert_int_equal(boot_tables(&bench.m, &bench.board, &bench.tables, &bench.e), 0);
-	assert_int_equal(boot_linux_place(&bench.img, &bench.m, &bench.board, &bench.tables, &bench.cpu, &bench.e), 0);
+	assert_int_equal(
+	        boot_linux_place(&bench.img, &bench.m, &bench.board, &bench.tables, &bench.cpu, &bench.e), 0);
 }
 
 static void assert_message(const char *part)
@@ -163,7 +164,7 @@ static void entry_64(void **state)
 {
 	const u64 ram = 64 * MiB, acpi = ram - BOOT_TABLES_SIZE;
 	const struct e820_expect map[] = {{0, 0x9fc00, 1}, {0x9fc00, 0x100000, 2}, {MiB, acpi, 1},
-		{acpi, acpi + 4096, 4}, {acpi + 4096, ram, 3}, {0xe0000000, 0xf0000000, 2}};
+	        {acpi, acpi + 4096, 4}, {acpi + 4096, ram, 3}, {0xe0000000, 0xf0000000, 2}};
 	const u8 *zp;
 
 	bench_start(ram);
@@ -215,8 +216,8 @@ static void high_ram(void **state)
 {
 	const u64 low = 3 * GiB, acpi = low - BOOT_TABLES_SIZE;
 	const struct e820_expect map[] = {{0, 0x9fc00, 1}, {0x9fc00, 0x100000, 2}, {MiB, acpi, 1},
-		{acpi, acpi + 4096, 4}, {acpi + 4096, low, 3}, {0xe0000000, 0xf0000000, 2},
-		{4 * GiB, 6 * GiB, 1}};
+	        {acpi, acpi + 4096, 4}, {acpi + 4096, low, 3}, {0xe0000000, 0xf0000000, 2},
+	        {4 * GiB, 6 * GiB, 1}};
 
 	bench_start(5 * GiB);
 	assert_int_equal(load_bytes(make_bzimage(file, sizeof(file), IMAGE_LEN)), 0);
@@ -228,8 +229,8 @@ static void high_ram(void **state)
 
 static void without_acpi(void **state)
 {
-	const struct e820_expect map[] = {{0, 0x9fc00, 1}, {0x9fc00, 0x100000, 2}, {MiB, 64 * MiB, 1},
-		{0xe0000000, 0xf0000000, 2}};
+	const struct e820_expect map[] = {
+	        {0, 0x9fc00, 1}, {0x9fc00, 0x100000, 2}, {MiB, 64 * MiB, 1}, {0xe0000000, 0xf0000000, 2}};
 
 	bench_start(64 * MiB);
 	bench.board.acpi = false;
@@ -414,31 +415,31 @@ static void broken_headers(void **state)
 		u64 value;
 		const char *message;
 	} cases[] = {
-		{HDR_BOOT_FLAG, 2, 0, "neither"},
-		{HDR_MAGIC, 4, 0, "neither"},
-		{HDR_LOADFLAGS, 1, 0, "zImage"},
-		{HDR_JUMP + 1, 1, 0, "header is shorter"},
-		{HDR_SETUP_SECTS, 1, 255, "256 sectors"},
-		{HDR_SETUP_SECTS, 1, 4, "truncated"},
-		{HDR_SYSSIZE, 4, 0, "empty"},
-		{HDR_SYSSIZE, 4, IMAGE_LEN / 16 + 1, "truncated"},
-		{HDR_SYSSIZE, 4, 0x80000000, "truncated"},
-		{HDR_SYSSIZE, 4, 0xffffffff, "truncated"},
-		{HDR_KERNEL_ALIGNMENT, 4, 0, "power of two"},
-		{HDR_KERNEL_ALIGNMENT, 4, 3, "power of two"},
-		{HDR_KERNEL_ALIGNMENT, 4, 0xffffffff, "power of two"},
-		{HDR_KERNEL_ALIGNMENT, 4, 0x80000000, "aligned"},
-		{HDR_PREF_ADDRESS, 8, 0, "pref_address"},
-		{HDR_PREF_ADDRESS, 8, MiB - 1, "pref_address"},
-		{HDR_PREF_ADDRESS, 8, 0x80000000, "RAM"},
-		{HDR_PREF_ADDRESS, 8, 0xffffffffffe00000ull, "pref_address"},
-		{HDR_PREF_ADDRESS, 8, 0x100200000ull, "pref_address"},
-		{HDR_PREF_ADDRESS, 8, 0x300001, "aligned"},
-		{HDR_INIT_SIZE, 4, 0, "init_size"},
-		{HDR_INIT_SIZE, 4, IMAGE_LEN - 1, "init_size"},
-		{HDR_INIT_SIZE, 4, 0x80000000, "RAM"},
-		{HDR_INIT_SIZE, 4, 0xffffffff, "RAM"},
-		{HDR_INIT_SIZE, 4, 64 * MiB, "RAM"},
+	        {HDR_BOOT_FLAG, 2, 0, "neither"},
+	        {HDR_MAGIC, 4, 0, "neither"},
+	        {HDR_LOADFLAGS, 1, 0, "zImage"},
+	        {HDR_JUMP + 1, 1, 0, "header is shorter"},
+	        {HDR_SETUP_SECTS, 1, 255, "256 sectors"},
+	        {HDR_SETUP_SECTS, 1, 4, "truncated"},
+	        {HDR_SYSSIZE, 4, 0, "empty"},
+	        {HDR_SYSSIZE, 4, IMAGE_LEN / 16 + 1, "truncated"},
+	        {HDR_SYSSIZE, 4, 0x80000000, "truncated"},
+	        {HDR_SYSSIZE, 4, 0xffffffff, "truncated"},
+	        {HDR_KERNEL_ALIGNMENT, 4, 0, "power of two"},
+	        {HDR_KERNEL_ALIGNMENT, 4, 3, "power of two"},
+	        {HDR_KERNEL_ALIGNMENT, 4, 0xffffffff, "power of two"},
+	        {HDR_KERNEL_ALIGNMENT, 4, 0x80000000, "aligned"},
+	        {HDR_PREF_ADDRESS, 8, 0, "pref_address"},
+	        {HDR_PREF_ADDRESS, 8, MiB - 1, "pref_address"},
+	        {HDR_PREF_ADDRESS, 8, 0x80000000, "RAM"},
+	        {HDR_PREF_ADDRESS, 8, 0xffffffffffe00000ull, "pref_address"},
+	        {HDR_PREF_ADDRESS, 8, 0x100200000ull, "pref_address"},
+	        {HDR_PREF_ADDRESS, 8, 0x300001, "aligned"},
+	        {HDR_INIT_SIZE, 4, 0, "init_size"},
+	        {HDR_INIT_SIZE, 4, IMAGE_LEN - 1, "init_size"},
+	        {HDR_INIT_SIZE, 4, 0x80000000, "RAM"},
+	        {HDR_INIT_SIZE, 4, 0xffffffff, "RAM"},
+	        {HDR_INIT_SIZE, 4, 64 * MiB, "RAM"},
 	};
 
 	bench_start(64 * MiB);
@@ -456,7 +457,7 @@ static void broken_payload_fields(void **state)
 	const struct {
 		u32 off, len;
 	} cases[] = {{0, IMAGE_LEN + 1}, {IMAGE_LEN, 1}, {IMAGE_LEN + 1, 1}, {0xffffffff, 1}, {1, 0xffffffff},
-		{0x80000000, 0x80000000}, {0xffffffff, 0xffffffff}};
+	        {0x80000000, 0x80000000}, {0xffffffff, 0xffffffff}};
 
 	bench_start(64 * MiB);
 	for (unsigned n = 0; n < ARRAY_SIZE(cases); n++) {
@@ -475,12 +476,13 @@ static void sweep_every_field(void **state)
 	static const struct {
 		u16 off;
 		u8 width;
-	} fields[] = {{HDR_SETUP_SECTS, 1}, {HDR_SYSSIZE, 4}, {HDR_VERSION, 2}, {HDR_LOADFLAGS, 1}, {HDR_JUMP, 2},
-		{HDR_CODE32_START, 4}, {HDR_RAMDISK_IMAGE, 4}, {HDR_INITRD_ADDR_MAX, 4}, {HDR_KERNEL_ALIGNMENT, 4},
-		{HDR_RELOCATABLE, 1}, {HDR_XLOADFLAGS, 2}, {HDR_CMDLINE_SIZE, 4}, {HDR_PAYLOAD_OFFSET, 4},
-		{HDR_PAYLOAD_LENGTH, 4}, {HDR_SETUP_DATA, 8}, {HDR_PREF_ADDRESS, 8}, {HDR_INIT_SIZE, 4}};
-	static const u64 values[] = {0, 1, IMAGE_LEN - 1, IMAGE_LEN, IMAGE_LEN + 1, 0x7fffffff, 0x80000000, 0xffffffff,
-		0xfffffffffffffff0ull, ~0ull, 64 * MiB - 1, 64 * MiB, 64 * MiB + 1};
+	} fields[] = {{HDR_SETUP_SECTS, 1}, {HDR_SYSSIZE, 4}, {HDR_VERSION, 2}, {HDR_LOADFLAGS, 1},
+	        {HDR_JUMP, 2}, {HDR_CODE32_START, 4}, {HDR_RAMDISK_IMAGE, 4}, {HDR_INITRD_ADDR_MAX, 4},
+	        {HDR_KERNEL_ALIGNMENT, 4}, {HDR_RELOCATABLE, 1}, {HDR_XLOADFLAGS, 2}, {HDR_CMDLINE_SIZE, 4},
+	        {HDR_PAYLOAD_OFFSET, 4}, {HDR_PAYLOAD_LENGTH, 4}, {HDR_SETUP_DATA, 8}, {HDR_PREF_ADDRESS, 8},
+	        {HDR_INIT_SIZE, 4}};
+	static const u64 values[] = {0, 1, IMAGE_LEN - 1, IMAGE_LEN, IMAGE_LEN + 1, 0x7fffffff, 0x80000000,
+	        0xffffffff, 0xfffffffffffffff0ull, ~0ull, 64 * MiB - 1, 64 * MiB, 64 * MiB + 1};
 	unsigned loaded = 0;
 
 	bench_start(64 * MiB);
@@ -537,24 +539,24 @@ static void longer_than_promised(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(entry_64),
-		cmocka_unit_test(entry_32),
-		cmocka_unit_test(high_ram),
-		cmocka_unit_test(without_acpi),
-		cmocka_unit_test(oldest_protocol),
-		cmocka_unit_test(initrd_high),
-		cmocka_unit_test(initrd_limit_of_kernel),
-		cmocka_unit_test(initrd_too_large),
-		cmocka_unit_test(initrd_strange),
-		cmocka_unit_test(command_line),
-		cmocka_unit_test(command_line_of_4_gib),
-		cmocka_unit_test(strange_files),
-		cmocka_unit_test(too_little_ram),
-		cmocka_unit_test(broken_headers),
-		cmocka_unit_test(broken_payload_fields),
-		cmocka_unit_test(sweep_every_field),
-		cmocka_unit_test(truncated_everywhere),
-		cmocka_unit_test(longer_than_promised),
+	        cmocka_unit_test(entry_64),
+	        cmocka_unit_test(entry_32),
+	        cmocka_unit_test(high_ram),
+	        cmocka_unit_test(without_acpi),
+	        cmocka_unit_test(oldest_protocol),
+	        cmocka_unit_test(initrd_high),
+	        cmocka_unit_test(initrd_limit_of_kernel),
+	        cmocka_unit_test(initrd_too_large),
+	        cmocka_unit_test(initrd_strange),
+	        cmocka_unit_test(command_line),
+	        cmocka_unit_test(command_line_of_4_gib),
+	        cmocka_unit_test(strange_files),
+	        cmocka_unit_test(too_little_ram),
+	        cmocka_unit_test(broken_headers),
+	        cmocka_unit_test(broken_payload_fields),
+	        cmocka_unit_test(sweep_every_field),
+	        cmocka_unit_test(truncated_everywhere),
+	        cmocka_unit_test(longer_than_promised),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,8 +150,11 @@ static void mptable_of_the_largest_board(void **state)
 	board.ncpus = 16;
 	board.nfn = 0;
 	for (unsigned n = 0; n < 32 * 8; n++)
-		board.fn[board.nfn++] = (struct board_pci_fn){.slot = n / 8, .func = n % 8, .pin = n % 4 + 1,
-			.gsi = 16 + (n / 8 + n % 4) % 8, .link = (n / 8 + n % 4) % 8};
+		board.fn[board.nfn++] = (struct board_pci_fn){.slot = n / 8,
+		        .func = n % 8,
+		        .pin = n % 4 + 1,
+		        .gsi = 16 + (n / 8 + n % 4) % 8,
+		        .link = (n / 8 + n % 4) % 8};
 	write_tables();
 	s = check_mptable();
 	assert_int_equal(s.count[0], 16);
@@ -245,14 +248,14 @@ static void smbios_memory_sizes(void **state)
 		u16 size;
 		u32 extended;
 	} cases[] = {
-		{2 * MiB, 2, 0},
-		{2 * MiB + 4096, 0x8000 | 2052, 0},
-		{64 * MiB + 4096, 64, 0},
-		{4 * GiB, 4096, 0},
-		{32 * GiB - 2 * MiB, 0x7ffe, 0},
-		{32 * GiB - MiB, 0x7fff, 0x7fff},
-		{32 * GiB, 0x7fff, 0x8000},
-		{512 * GiB, 0x7fff, 0x80000},
+	        {2 * MiB, 2, 0},
+	        {2 * MiB + 4096, 0x8000 | 2052, 0},
+	        {64 * MiB + 4096, 64, 0},
+	        {4 * GiB, 4096, 0},
+	        {32 * GiB - 2 * MiB, 0x7ffe, 0},
+	        {32 * GiB - MiB, 0x7fff, 0x7fff},
+	        {32 * GiB, 0x7fff, 0x8000},
+	        {512 * GiB, 0x7fff, 0x80000},
 	};
 
 	for (unsigned n = 0; n < ARRAY_SIZE(cases); n++) {
@@ -281,11 +284,11 @@ static void smbios_memory_sizes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(mptable),
-		cmocka_unit_test(mptable_of_the_largest_board),
-		cmocka_unit_test(no_mptable),
-		cmocka_unit_test(smbios),
-		cmocka_unit_test(smbios_memory_sizes),
+	        cmocka_unit_test(mptable),
+	        cmocka_unit_test(mptable_of_the_largest_board),
+	        cmocka_unit_test(no_mptable),
+	        cmocka_unit_test(smbios),
+	        cmocka_unit_test(smbios_memory_sizes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, stop);

@@ -46,14 +46,14 @@ static void sha1_padding(void **state)
 		size_t len;
 		const char *hex;
 	} cases[] = {
-		{54, "b05d71c64979cb95fa74a33cdb31a40d258ae02e"},
-		{55, "c1c8bbdc22796e28c0e15163d20899b65621d65a"},
-		{56, "c2db330f6083854c99d4b5bfb6e8f29f201be699"},
-		{63, "03f09f5b158a7a8cdad920bddc29b81c18a551f5"},
-		{64, "0098ba824b5c16427bd7a1122a5a442a25ec644d"},
-		{65, "11655326c708d70319be2610e8a57d9a5b959d3b"},
-		{119, "ee971065aaa017e0632a8ca6c77bb3bf8b1dfc56"},
-		{120, "f34c1488385346a55709ba056ddd08280dd4c6d6"},
+	        {54, "b05d71c64979cb95fa74a33cdb31a40d258ae02e"},
+	        {55, "c1c8bbdc22796e28c0e15163d20899b65621d65a"},
+	        {56, "c2db330f6083854c99d4b5bfb6e8f29f201be699"},
+	        {63, "03f09f5b158a7a8cdad920bddc29b81c18a551f5"},
+	        {64, "0098ba824b5c16427bd7a1122a5a442a25ec644d"},
+	        {65, "11655326c708d70319be2610e8a57d9a5b959d3b"},
+	        {119, "ee971065aaa017e0632a8ca6c77bb3bf8b1dfc56"},
+	        {120, "f34c1488385346a55709ba056ddd08280dd4c6d6"},
 	};
 	char text[128];
 
@@ -65,11 +65,12 @@ static void sha1_padding(void **state)
 static void text_form(void **state)
 {
 	static const char good[] = "00112233-4455-6677-8899-aabbccddeeff";
-	static const char *const bad[] = {"", "0", "00112233-4455-6677-8899-aabbccddeef", "00112233-4455-6677-8899-aabbccddeeff0",
-		"00112233445566778899aabbccddeeff", "{0112233-4455-6677-8899-aabbccddeeff",
-		"00112233-4455-6677-8899-aabbccddeefg", "0011223-34455-6677-8899-aabbccddeeff",
-		"00112233-4455-6677-8899-aabbccddee-f", " 0112233-4455-6677-8899-aabbccddeeff",
-		"00112233-4455-6677-8899-aabbccddeeff ", "00112233_4455-6677-8899-aabbccddeeff"};
+	static const char *const bad[] = {"", "0", "00112233-4455-6677-8899-aabbccddeef",
+	        "00112233-4455-6677-8899-aabbccddeeff0", "00112233445566778899aabbccddeeff",
+	        "{0112233-4455-6677-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccddeefg",
+	        "0011223-34455-6677-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccddee-f",
+	        " 0112233-4455-6677-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccddeeff ",
+	        "00112233_4455-6677-8899-aabbccddeeff"};
 	u8 uuid[16];
 	char buf[37];
 
@@ -98,7 +99,8 @@ static void from_names(void **state)
 	uuid_derive("vm", b);
 	assert_memory_equal(a, b, 16);
 	format_uuid(a, text);
-	assert_string_equal(text, "e2ec3ebe-49a9-53bb-bac9-88c2e32d3880"); /* written in stone: guests are known by it */
+	assert_string_equal(
+	        text, "e2ec3ebe-49a9-53bb-bac9-88c2e32d3880"); /* written in stone: guests are known by it */
 	assert_int_equal(a[6] >> 4, 5);
 	assert_int_equal(a[8] >> 6, 2);
 	uuid_derive("vn", b);
@@ -114,10 +116,10 @@ static void from_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sha1_vectors),
-		cmocka_unit_test(sha1_padding),
-		cmocka_unit_test(text_form),
-		cmocka_unit_test(from_names),
+	        cmocka_unit_test(sha1_vectors),
+	        cmocka_unit_test(sha1_padding),
+	        cmocka_unit_test(text_form),
+	        cmocka_unit_test(from_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
