@@ -21,10 +21,10 @@ build: deps-build $(BUILD)/build.ninja
 	@tools/link-outputs.sh $(BUILD)
 
 $(BUILD)/build.ninja:
-	@meson setup $(BUILD) --buildtype=release -Ddebug=true $(MESON_FLAGS) >/dev/null || { cat $(BUILD)/meson-logs/meson-log.txt; exit 1; }
+	@meson setup $(BUILD) --buildtype=custom -Doptimization=3 -Ddebug=true $(MESON_FLAGS) >/dev/null || { cat $(BUILD)/meson-logs/meson-log.txt; exit 1; }
 
 $(SAN)/build.ninja:
-	@meson setup $(SAN) --buildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@meson setup $(SAN) --buildtype=custom -Doptimization=1 -Ddebug=true -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 
 run: build
 	@tools/deps.sh run
