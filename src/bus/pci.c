@@ -16,7 +16,7 @@
 #define CONFIG_ENABLE 0x80000000u
 
 #define IO_END 0x10000ull
-#define LARGE_BAR (32 * MiB) /* a 64-bit BAR above this goes to the high window */
+#define LARGE_BAR (32 * MiB)    /* a 64-bit BAR above this goes to the high window */
 #define MMIO64_END (1ull << 40) /* guests have 40 address bits */
 
 static struct pci_dev *find(const struct pci_host *h, unsigned bus, unsigned slot, unsigned func)
@@ -131,7 +131,7 @@ static void write_bytes(struct pci_dev *d, unsigned off, unsigned size, u32 val)
 		u8 mask = d->wmask[off + n];
 
 		*byte = (u8)((*byte & ~mask) | (val & mask));
-		*byte &= (u8)~(val & d->w1c[off + n]);
+		*byte &= (u8) ~(val & d->w1c[off + n]);
 	}
 }
 
@@ -145,7 +145,8 @@ static void config_write(struct pci_host *h, u32 bdf, unsigned off, unsigned siz
 	d = find(h, bdf >> 8 & 0xff, bdf >> 3 & 31, bdf & 7);
 	if (d) {
 		write_bytes(d, off, size, val);
-		if (touches(off, size, PCI_COMMAND, PCI_COMMAND + 1) || touches(off, size, PCI_BAR0, PCI_BAR0 + 23))
+		if (touches(off, size, PCI_COMMAND, PCI_COMMAND + 1) ||
+		        touches(off, size, PCI_BAR0, PCI_BAR0 + 23))
 			pci_remap(h, d);
 		pci_irq_config_changed(d);
 	}
@@ -180,7 +181,8 @@ static u64 data_read(void *opaque, u64 off, unsigned size)
 	struct pci_host *h = opaque;
 	u32 a = __atomic_load_n(&h->address, __ATOMIC_RELAXED);
 
-	return a & CONFIG_ENABLE ? config_read(h, a >> 8 & 0xffff, (a & 0xfc) + (unsigned)off, size) : ones(size);
+	return a & CONFIG_ENABLE ? config_read(h, a >> 8 & 0xffff, (a & 0xfc) + (unsigned)off, size)
+	                         : ones(size);
 }
 
 static void data_write(void *opaque, u64 off, unsigned size, u64 val)
@@ -202,7 +204,8 @@ static void ecam_write(void *opaque, u64 off, unsigned size, u64 val)
 	config_write(opaque, (u32)(off >> 12), (unsigned)off & 0xfff, size, (u32)val);
 }
 
-static const struct region_ops address_ops = {.read = address_read, .write = address_write, .min = 1, .max = 4};
+static const struct region_ops address_ops = {
+        .read = address_read, .write = address_write, .min = 1, .max = 4};
 static const struct region_ops data_ops = {.read = data_read, .write = data_write, .min = 1, .max = 4};
 static const struct region_ops ecam_ops = {.read = ecam_read, .write = ecam_write, .min = 1, .max = 4};
 
@@ -212,10 +215,15 @@ static int add_regions(struct pci_host *h)
 {
 	int rc;
 
-	h->cf8 = (struct region){.base = CONFIG_ADDRESS, .len = 4, .ops = &address_ops, .opaque = h, .name = "pci-address"};
-	h->cfc = (struct region){.base = CONFIG_DATA, .len = 4, .ops = &data_ops, .opaque = h, .name = "pci-data"};
-	h->ecam = (struct region){.base = h->cfg.ecam_base, .len = 256 * MiB, .ops = &ecam_ops, .opaque = h,
-		.name = "pci-ecam"};
+	h->cf8 = (struct region){
+	        .base = CONFIG_ADDRESS, .len = 4, .ops = &address_ops, .opaque = h, .name = "pci-address"};
+	h->cfc = (struct region){
+	        .base = CONFIG_DATA, .len = 4, .ops = &data_ops, .opaque = h, .name = "pci-data"};
+	h->ecam = (struct region){.base = h->cfg.ecam_base,
+	        .len = 256 * MiB,
+	        .ops = &ecam_ops,
+	        .opaque = h,
+	        .name = "pci-ecam"};
 	rc = space_add(h->cfg.ports, &h->cf8);
 	if (rc == 0)
 		rc = space_add(h->cfg.ports, &h->cfc);

@@ -84,29 +84,29 @@ struct pci_dev {
 	const struct pci_ops *ops;
 	u8 cfg[256], wmask[256], w1c[256];
 	u8 boot_cfg[256]; /* cfg as the BIOS left it, for reset */
-	u16 next_cap;   /* where the next capability goes */
-	u8 last_cap;    /* offset of the last one, 0 for none */
+	u16 next_cap;     /* where the next capability goes */
+	u8 last_cap;      /* offset of the last one, 0 for none */
 	struct pci_bar bar[6];
-	u8 msi_cap;     /* 0: none */
+	u8 msi_cap; /* 0: none */
 	u32 msi_pending;
 	struct pci_msix *msix; /* owned; NULL for none */
 	bool wants_intx;
-	bool intx;      /* level the device asks for */
-	bool driven;    /* level on the line: 0 while INTx is switched off or MSI on */
-	u8 link;        /* 0..7: A..H, GSI 16 + link */
+	bool intx;          /* level the device asks for */
+	bool driven;        /* level on the line: 0 while INTx is switched off or MSI on */
+	u8 link;            /* 0..7: A..H, GSI 16 + link */
 	const u8 *pirq_reg; /* interrupt router: offsets of the registers of links A..H; else NULL */
 };
 
 struct pci_host_config {
 	struct space *ports, *memory;
-	u64 ecam_base;                    /* 256 MiB window */
-	u32 mmio_base, mmio_end;          /* 32-bit BARs, end exclusive */
-	u64 mmio64_base;                  /* large 64-bit BARs */
-	u16 io_base;                      /* I/O BARs */
+	u64 ecam_base;           /* 256 MiB window */
+	u32 mmio_base, mmio_end; /* 32-bit BARs, end exclusive */
+	u64 mmio64_base;         /* large 64-bit BARs */
+	u16 io_base;             /* I/O BARs */
 	struct msi_sink msi;
-	struct wire ioapic[PCI_LINKS];    /* pins 16..23 */
-	struct wire pic[16];              /* ISA IRQs for PIRQ links; .set NULL where not connectable */
-	u8 (*cf9_read)(void *opaque);     /* byte CF9h lies inside our ports */
+	struct wire ioapic[PCI_LINKS]; /* pins 16..23 */
+	struct wire pic[16];           /* ISA IRQs for PIRQ links; .set NULL where not connectable */
+	u8 (*cf9_read)(void *opaque);  /* byte CF9h lies inside our ports */
 	void (*cf9_write)(void *opaque, u8 val);
 	void *opaque;
 };
@@ -118,9 +118,9 @@ struct pci_host {
 	u32 ndevs;
 	u32 address; /* CF8 */
 	struct region cf8, cfc, ecam;
-	u32 link_count[PCI_LINKS]; /* devices that drive the line */
-	struct pci_dev *router;    /* routes links to ISA IRQs; NULL: nobody does */
-	u16 pic_level;             /* levels on cfg.pic as driven by links */
+	u32 link_count[PCI_LINKS];           /* devices that drive the line */
+	struct pci_dev *router;              /* routes links to ISA IRQs; NULL: nobody does */
+	u16 pic_level;                       /* levels on cfg.pic as driven by links */
 	u64 next_io, next_mmio, next_mmio64; /* while pci_assign runs */
 };
 
@@ -138,18 +138,20 @@ struct pci_identity {
 	u16 subvendor, subsystem;
 };
 
-void pci_dev_init(struct pci_dev *d, const char *name, const struct pci_identity *id, const struct pci_ops *ops);
+void pci_dev_init(
+        struct pci_dev *d, const char *name, const struct pci_identity *id, const struct pci_ops *ops);
 void pci_dev_fini(struct pci_dev *d);
 
 /* Makes configuration bytes writable. */
 void pci_set_wmask(struct pci_dev *d, unsigned off, unsigned len, u8 mask);
 /* size is rounded up to a power of two (at least 4 for I/O, 16 for memory). A 64-bit BAR takes n and n+1. */
-void pci_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, u64 size, const struct region_ops *ops,
-	void *opaque, pthread_mutex_t *lock);
+void pci_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, u64 size,
+        const struct region_ops *ops, void *opaque, pthread_mutex_t *lock);
 /* Room for a capability of len bytes (header included); returns its offset, 0 when there is none left. */
 u8 pci_add_cap(struct pci_dev *d, u8 id, u8 len);
-int pci_add_msi(struct pci_dev *d, unsigned vectors);                /* power of two, 1..32 */
-int pci_add_msix(struct pci_dev *d, unsigned vectors, unsigned bar); /* 1..PCI_MSIX_MAX; table at 0, PBA at 1000h */
+int pci_add_msi(struct pci_dev *d, unsigned vectors); /* power of two, 1..32 */
+int pci_add_msix(
+        struct pci_dev *d, unsigned vectors, unsigned bar); /* 1..PCI_MSIX_MAX; table at 0, PBA at 1000h */
 int pci_add_pcie(struct pci_dev *d, u8 port_type);
 void pci_add_intx(struct pci_dev *d);
 /*

@@ -9,7 +9,8 @@
 
 #define CAPS_START 0x40
 
-void pci_dev_init(struct pci_dev *d, const char *name, const struct pci_identity *id, const struct pci_ops *ops)
+void pci_dev_init(
+        struct pci_dev *d, const char *name, const struct pci_identity *id, const struct pci_ops *ops)
 {
 	memset(d, 0, sizeof(*d));
 	d->name = name;
@@ -23,7 +24,8 @@ void pci_dev_init(struct pci_dev *d, const char *name, const struct pci_identity
 	d->cfg[PCI_CLASS + 2] = (u8)(id->class_code >> 16);
 	put_le16(&d->cfg[PCI_SUBVENDOR], id->subvendor);
 	put_le16(&d->cfg[PCI_SUBSYSTEM], id->subsystem);
-	put_le16(&d->wmask[PCI_COMMAND], PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER | PCI_CMD_INTX_OFF | 0x140);
+	put_le16(
+	        &d->wmask[PCI_COMMAND], PCI_CMD_IO | PCI_CMD_MEM | PCI_CMD_MASTER | PCI_CMD_INTX_OFF | 0x140);
 	put_le16(&d->w1c[PCI_STATUS], 0xf900);
 	d->wmask[PCI_LINE_SIZE] = 0xff;
 	d->wmask[PCI_LATENCY] = 0xff;
@@ -45,8 +47,8 @@ static u64 pow2_at_least(u64 size, u64 min)
 	return p;
 }
 
-void pci_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, u64 size, const struct region_ops *ops,
-	void *opaque, pthread_mutex_t *lock)
+void pci_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, u64 size,
+        const struct region_ops *ops, void *opaque, pthread_mutex_t *lock)
 {
 	struct pci_bar *b = &d->bar[n];
 	u8 *reg = &d->cfg[PCI_BAR0 + 4 * n], *mask = &d->wmask[PCI_BAR0 + 4 * n];
@@ -54,9 +56,10 @@ void pci_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, u64 size
 	BUG_ON(n > (kind == PCI_BAR_MEM64 ? 4 : 5) || b->kind != PCI_BAR_NONE);
 	b->kind = kind;
 	b->size = pow2_at_least(size, kind == PCI_BAR_IO ? 4 : 16);
-	b->region = (struct region){.len = b->size, .ops = ops, .opaque = opaque, .lock = lock, .name = d->name};
+	b->region =
+	        (struct region){.len = b->size, .ops = ops, .opaque = opaque, .lock = lock, .name = d->name};
 	put_le32(reg, pci_bar_flags(kind));
-	put_le32(mask, (u32)~(b->size - 1) & (kind == PCI_BAR_IO ? ~3u : ~15u));
+	put_le32(mask, (u32) ~(b->size - 1) & (kind == PCI_BAR_IO ? ~3u : ~15u));
 	if (kind == PCI_BAR_MEM64)
 		put_le32(mask + 4, (u32)(~(b->size - 1) >> 32));
 }
@@ -104,7 +107,7 @@ int pci_add_pcie(struct pci_dev *d, u8 port_type)
 	if (!cap)
 		return -ENOSPC;
 	put_le16(&d->cfg[cap + 2], (u16)(2 | port_type << 4));
-	put_le32(&d->cfg[cap + 4], 0x8000); /* role-based error reporting */
+	put_le32(&d->cfg[cap + 4], 0x8000);   /* role-based error reporting */
 	put_le16(&d->wmask[cap + 8], 0x7fff); /* device control */
 	put_le32(&d->cfg[cap + 0x0c], 0x11);
 	put_le16(&d->cfg[cap + 0x12], 0x11);

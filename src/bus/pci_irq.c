@@ -179,8 +179,12 @@ void pci_route_intx(struct pci_host *h)
 
 struct pci_intx_info pci_intx_info(const struct pci_dev *d)
 {
-	return (struct pci_intx_info){.bus = d->bus, .slot = d->slot, .func = d->func, .pin = d->cfg[PCI_INTPIN],
-		.link = d->link, .gsi = (u8)(PCI_GSI_BASE + d->link)};
+	return (struct pci_intx_info){.bus = d->bus,
+	        .slot = d->slot,
+	        .func = d->func,
+	        .pin = d->cfg[PCI_INTPIN],
+	        .link = d->link,
+	        .gsi = (u8)(PCI_GSI_BASE + d->link)};
 }
 
 /* --- MSI --- */

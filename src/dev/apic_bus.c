@@ -146,12 +146,12 @@ bool lapic_set_send(struct lapic_set *s, const struct apic_message *m)
 static void msi_message(void *opaque, u64 addr, u32 data)
 {
 	struct apic_message m = {
-		.dest = (u32)(addr >> 12 & 0xff),
-		.logical = addr & MSI_LOGICAL,
-		.mode = (u8)(data >> 8 & 7),
-		.vector = (u8)data,
-		.level = data & MSI_LEVEL,
-		.assert = true,
+	        .dest = (u32)(addr >> 12 & 0xff),
+	        .logical = addr & MSI_LOGICAL,
+	        .mode = (u8)(data >> 8 & 7),
+	        .vector = (u8)data,
+	        .level = data & MSI_LEVEL,
+	        .assert = true,
 	};
 
 	if (addr >> 20 != MSI_WINDOW)
@@ -189,7 +189,8 @@ void lapic_lint_recheck(struct lapic *l)
 {
 	u32 *reg = &l->lvt[LVT_LINT0], lvt = reg_get(reg);
 
-	if (!__atomic_load_n(&l->lint[0], __ATOMIC_SEQ_CST) || !hw_enabled(l) || lvt_delivery(lvt) != DM_FIXED)
+	if (!__atomic_load_n(&l->lint[0], __ATOMIC_SEQ_CST) || !hw_enabled(l) ||
+	        lvt_delivery(lvt) != DM_FIXED)
 		return;
 	if ((lvt & (LVT_LEVEL | LVT_MASKED | LVT_REMOTE_IRR)) != LVT_LEVEL)
 		return;

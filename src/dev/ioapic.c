@@ -50,12 +50,12 @@ static bool send(const struct ioapic *p, unsigned pin)
 {
 	u64 e = p->entry[pin];
 	const struct apic_message m = {
-		.dest = (u32)(e >> RED_DEST_SHIFT),
-		.logical = e & RED_DESTMOD,
-		.mode = (u8)(e >> RED_DELMOD_SHIFT & 7),
-		.vector = (u8)e,
-		.level = is_level(e),
-		.assert = true,
+	        .dest = (u32)(e >> RED_DEST_SHIFT),
+	        .logical = e & RED_DESTMOD,
+	        .mode = (u8)(e >> RED_DELMOD_SHIFT & 7),
+	        .vector = (u8)e,
+	        .level = is_level(e),
+	        .assert = true,
 	};
 
 	return lapic_set_send(p->cfg.lapics, &m);
@@ -129,7 +129,7 @@ static void write_entry(struct ioapic *p, unsigned pin, bool high, u32 val)
 	u64 old = p->entry[pin];
 	u64 new = high ? (u64)val << 32 | (u32)old : (old & ~0xffffffffull) | val;
 
-	new = (new & RED_WRITABLE) | (old & RED_READONLY);
+	new = (new &RED_WRITABLE) | (old & RED_READONLY);
 	/* Going to edge forgets that a LAPIC still handles the level (Linux's way to clear it). */
 	if (!is_level(new))
 		new &= ~RED_REMOTE_IRR;
@@ -189,12 +189,12 @@ int ioapic_init(struct ioapic *p, const struct ioapic_config *cfg)
 	pthread_mutex_init(&p->lock, NULL);
 	ioapic_reset(p);
 	p->io = (struct region){
-		.base = cfg->base ? cfg->base : IOAPIC_BASE,
-		.len = 0x1000,
-		.ops = &io_ops,
-		.opaque = p,
-		.lock = &p->lock,
-		.name = "ioapic",
+	        .base = cfg->base ? cfg->base : IOAPIC_BASE,
+	        .len = 0x1000,
+	        .ops = &io_ops,
+	        .opaque = p,
+	        .lock = &p->lock,
+	        .name = "ioapic",
 	};
 	return space_add(cfg->memory, &p->io);
 }

@@ -54,12 +54,12 @@
 
 /* Which LVT bits software may write (figure 11-8). */
 static const u32 lvt_writable[LVT_N] = {
-	[LVT_TIMER] = 0x700ff,
-	[LVT_THERMAL] = 0x107ff,
-	[LVT_PERF] = 0x107ff,
-	[LVT_LINT0] = 0x1a7ff,
-	[LVT_LINT1] = 0x1a7ff,
-	[LVT_ERROR] = 0x100ff,
+        [LVT_TIMER] = 0x700ff,
+        [LVT_THERMAL] = 0x107ff,
+        [LVT_PERF] = 0x107ff,
+        [LVT_LINT0] = 0x1a7ff,
+        [LVT_LINT1] = 0x1a7ff,
+        [LVT_ERROR] = 0x100ff,
 };
 
 static bool is_lvt(u32 off)
@@ -192,15 +192,15 @@ static void write_eoi(struct lapic *l)
 static void write_icr(struct lapic *l, u64 val)
 {
 	const struct apic_message m = {
-		.dest = (u32)(is_x2(l) ? val >> 32 : val >> 56),
-		.wide = is_x2(l),
-		.logical = val & ICR_LOGICAL,
-		.mode = (u8)(val >> 8 & 7),
-		.vector = (u8)val,
-		.level = val & ICR_LEVEL,
-		.assert = val & ICR_ASSERT,
-		.from = l,
-		.shorthand = (u8)(val >> 18 & 3),
+	        .dest = (u32)(is_x2(l) ? val >> 32 : val >> 56),
+	        .wide = is_x2(l),
+	        .logical = val & ICR_LOGICAL,
+	        .mode = (u8)(val >> 8 & 7),
+	        .vector = (u8)val,
+	        .level = val & ICR_LEVEL,
+	        .assert = val & ICR_ASSERT,
+	        .from = l,
+	        .shorthand = (u8)(val >> 18 & 3),
 	};
 
 	l->icr = val & (0xffffffff00000000ull | ICR_WRITABLE);
@@ -333,7 +333,8 @@ static u64 x2_writable(u32 off)
 {
 	if (is_lvt(off))
 		return lvt_writable[(off - R_LVT) / 0x10] | LVT_PENDING |
-		       (off == R_LVT + LVT_LINT0 * 0x10 || off == R_LVT + LVT_LINT1 * 0x10 ? LVT_REMOTE_IRR : 0);
+		       (off == R_LVT + LVT_LINT0 * 0x10 || off == R_LVT + LVT_LINT1 * 0x10 ? LVT_REMOTE_IRR
+		                                                                           : 0);
 	switch (off) {
 	case R_TPR: return 0xff;
 	case R_SVR: return SVR_WRITABLE;
@@ -476,16 +477,16 @@ static void lapic_tsc_moved(void *opaque, u64 offset)
 }
 
 const struct intc_ops lapic_intc_ops = {
-	.pending = lapic_pending,
-	.accept = lapic_accept,
-	.mmio_read = lapic_mmio_read,
-	.mmio_write = lapic_mmio_write,
-	.msr_read = lapic_msr_read,
-	.msr_write = lapic_msr_write,
-	.cr8_read = lapic_cr8_read,
-	.cr8_write = lapic_cr8_write,
-	.tsc_moved = lapic_tsc_moved,
-	.init = lapic_init,
+        .pending = lapic_pending,
+        .accept = lapic_accept,
+        .mmio_read = lapic_mmio_read,
+        .mmio_write = lapic_mmio_write,
+        .msr_read = lapic_msr_read,
+        .msr_write = lapic_msr_write,
+        .cr8_read = lapic_cr8_read,
+        .cr8_write = lapic_cr8_write,
+        .tsc_moved = lapic_tsc_moved,
+        .init = lapic_init,
 };
 
 /* --- the set --- */
@@ -498,7 +499,7 @@ void lapic_set_reset(struct lapic_set *s)
 		struct lapic *l = &s->lapic[n];
 
 		l->base = APIC_DEFAULT_BASE | APIC_BASE_ENABLE | (s->cfg.x2apic ? APIC_BASE_X2APIC : 0) |
-			  (n == 0 ? APIC_BASE_BSP : 0);
+		          (n == 0 ? APIC_BASE_BSP : 0);
 		lapic_init(l);
 	}
 	/* Virtual wire mode (MP specification 3.6.2.2) */

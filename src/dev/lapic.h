@@ -21,10 +21,10 @@ struct lapic;
 
 /* A message on the APIC bus: an IPI, an I/O APIC's, or an MSI. */
 struct apic_message {
-	u32 dest;     /* 0xff, from an x2APIC 0xffffffff: everybody */
+	u32 dest; /* 0xff, from an x2APIC 0xffffffff: everybody */
 	bool logical;
-	bool wide;    /* dest has 32 bits (sent by an x2APIC) */
-	u8 mode;      /* delivery mode 0..7 */
+	bool wide; /* dest has 32 bits (sent by an x2APIC) */
+	u8 mode;   /* delivery mode 0..7 */
 	u8 vector;
 	bool level, assert;
 	/* IPIs only */
@@ -40,16 +40,16 @@ struct lapic {
 	struct lapic_set *set;
 	struct cpu_line cpu;
 	u32 id;
-	u64 base;               /* IA32_APIC_BASE; atomic */
-	u32 irr[8], tmr[8];     /* atomic */
+	u64 base;           /* IA32_APIC_BASE; atomic */
+	u32 irr[8], tmr[8]; /* atomic */
 	u32 isr[8];
 	u32 tpr, ldr, dfr, svr; /* atomic */
 	u32 esr;                /* atomic: errors since the last write of ESR */
 	u32 esr_latched;        /* what ESR reads */
 	u64 icr;
-	u32 lvt[LVT_N];         /* atomic */
-	bool lint[2];           /* atomic: levels of the LINT pins */
-	bool extint;            /* atomic: an ExtINT message waits */
+	u32 lvt[LVT_N]; /* atomic */
+	bool lint[2];   /* atomic: levels of the LINT pins */
+	bool extint;    /* atomic: an ExtINT message waits */
 	u32 tdcr, ticr;
 	/* under timer_lock */
 	pthread_mutex_t timer_lock;

@@ -98,10 +98,10 @@ void lapic_lint_recheck(struct lapic *l); /* a level on LINT0 may be deliverable
 
 void lapic_timer_init(struct lapic *l);
 void lapic_timer_stop(struct lapic *l);
-void lapic_timer_start(struct lapic *l, u32 count);   /* TICR */
-void lapic_timer_divide(struct lapic *l, u32 tdcr);   /* TDCR */
+void lapic_timer_start(struct lapic *l, u32 count); /* TICR */
+void lapic_timer_divide(struct lapic *l, u32 tdcr); /* TDCR */
 void lapic_timer_set_lvt(struct lapic *l, u32 lvt);
-u32 lapic_timer_count(struct lapic *l);               /* TCCR */
+u32 lapic_timer_count(struct lapic *l); /* TCCR */
 u64 lapic_timer_deadline(struct lapic *l);
 void lapic_timer_set_deadline(struct lapic *l, u64 deadline);
 void lapic_timer_tsc_moved(struct lapic *l, u64 offset);
