@@ -63,7 +63,8 @@ static void start(struct bench *b)
 	s.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
 	for (unsigned n = 0; n < X86_NSEG; n++)
 		s.seg[n] = data;
-	s.seg[SEG_CS] = (struct x86_seg){.sel = 8, .attr = 0x9b | SEG_ATTR_L | SEG_ATTR_G, .limit = 0xffffffff};
+	s.seg[SEG_CS] =
+	        (struct x86_seg){.sel = 8, .attr = 0x9b | SEG_ATTR_L | SEG_ATTR_G, .limit = 0xffffffff};
 	s.rip = CODE;
 	s.rflags = FL_1;
 	s.mxcsr = 0x1f80;
@@ -79,12 +80,13 @@ static int setup(void **state)
 	struct bench *b = calloc(1, sizeof(*b));
 	struct err e = {0};
 
-	if (!b || mem_create(&b->mem, 1 * MiB, false, false, true, &e) < 0 || space_init(&b->ports, 0xffff) < 0 ||
-		space_init(&b->memory, ~0ull) < 0)
+	if (!b || mem_create(&b->mem, 1 * MiB, false, false, true, &e) < 0 ||
+	        space_init(&b->ports, 0xffff) < 0 || space_init(&b->memory, ~0ull) < 0)
 		return -1;
 	clock_tsc_init(&b->clock);
 	b->cfg = (struct accel_config){.ncpus = 1};
-	b->host = (struct accel_host){.ports = &b->ports, .memory = &b->memory, .mem = &b->mem, .clock = &b->clock};
+	b->host = (struct accel_host){
+	        .ports = &b->ports, .memory = &b->memory, .mem = &b->mem, .clock = &b->clock};
 	b->c = cpu_create(&b->cfg, &b->host, 0);
 	if (!b->c)
 		return -1;
@@ -120,10 +122,10 @@ static bool step(struct bench *b, const char *code, unsigned len)
 }
 
 #define OK(code) assert_false(step(b, code, sizeof(code) - 1))
-#define FAULT(code, vec) \
-	do { \
-		assert_true(step(b, code, sizeof(code) - 1)); \
-		assert_int_equal(b->r.vector, vec); \
+#define FAULT(code, vec)                                                                                     \
+	do {                                                                                                 \
+		assert_true(step(b, code, sizeof(code) - 1));                                                \
+		assert_int_equal(b->r.vector, vec);                                                          \
 	} while (0)
 
 #define ADDPS_0_1 "\x0f\x58\xc1"
@@ -250,10 +252,10 @@ static void test_alignment(void **state)
 	b->c->gpr[RDI] = DATA + 8;
 	FAULT(MOVAPS_0_RDI, EXC_GP);
 	FAULT(PADDB_0_RDI, EXC_GP);
-	FAULT("\x0f\x29\x07", EXC_GP); /* MOVAPS [RDI], XMM0 */
+	FAULT("\x0f\x29\x07", EXC_GP);     /* MOVAPS [RDI], XMM0 */
 	FAULT("\x66\x0f\xe7\x07", EXC_GP); /* MOVNTDQ */
 	OK(MOVUPS_0_RDI);
-	OK("\xf2\x0f\xf0\x07"); /* LDDQU */
+	OK("\xf2\x0f\xf0\x07");         /* LDDQU */
 	OK("\x66\x0f\x3a\x63\x07\x00"); /* PCMPISTRI */
 	if (!__builtin_cpu_supports("avx2"))
 		return;
@@ -699,30 +701,30 @@ static void test_xrstor(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_masked_flags),
-		T(test_unmasked_zero_divide),
-		T(test_unmasked_underflow),
-		T(test_unmasked_inexact),
-		T(test_rounding_and_host),
-		T(test_ldmxcsr),
-		T(test_alignment),
-		T(test_cr_conditions),
-		T(test_upper_halves),
-		T(test_masked_moves),
-		T(test_gather_fault),
-		T(test_maskmov),
-		T(test_stack_underflow),
-		T(test_stack_overflow),
-		T(test_x87_zero_divide),
-		T(test_x87_store_overflow),
-		T(test_x87_store_fault),
-		T(test_x87_environment),
-		T(test_mmx_aliasing),
-		T(test_fxsave),
-		T(test_xsave),
-		T(test_xsaveopt),
-		T(test_xsavec),
-		T(test_xrstor),
+	        T(test_masked_flags),
+	        T(test_unmasked_zero_divide),
+	        T(test_unmasked_underflow),
+	        T(test_unmasked_inexact),
+	        T(test_rounding_and_host),
+	        T(test_ldmxcsr),
+	        T(test_alignment),
+	        T(test_cr_conditions),
+	        T(test_upper_halves),
+	        T(test_masked_moves),
+	        T(test_gather_fault),
+	        T(test_maskmov),
+	        T(test_stack_underflow),
+	        T(test_stack_overflow),
+	        T(test_x87_zero_divide),
+	        T(test_x87_store_overflow),
+	        T(test_x87_store_fault),
+	        T(test_x87_environment),
+	        T(test_mmx_aliasing),
+	        T(test_fxsave),
+	        T(test_xsave),
+	        T(test_xsaveopt),
+	        T(test_xsavec),
+	        T(test_xrstor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,8 +52,8 @@ static inline void set_xmmz(struct cpu *c, unsigned r, v2di v)
 
 /* --- memory (vec_mem.c) --- */
 
-v2di vec_ld16(struct cpu *c, const struct insn *i);  /* the memory operand */
-v2di vec_ld16a(struct cpu *c, const struct insn *i); /* must be aligned, else #GP(0) */
+v2di vec_ld16(struct cpu *c, const struct insn *i);            /* the memory operand */
+v2di vec_ld16a(struct cpu *c, const struct insn *i);           /* must be aligned, else #GP(0) */
 v2di vec_ldn(struct cpu *c, const struct insn *i, unsigned n); /* n = 1, 2, 4, 8 bytes, zero-extended */
 void vec_st16(struct cpu *c, const struct insn *i, v2di v);
 void vec_st16a(struct cpu *c, const struct insn *i, v2di v);
@@ -62,7 +62,8 @@ void vec_stn(struct cpu *c, const struct insn *i, unsigned n, u64 v);
 /* Alignment check of accesses that mmu.c does not see as one: #AC if CR0.AM, EFLAGS.AC and CPL 3. */
 static inline void vec_align(struct cpu *c, u64 lin, unsigned n)
 {
-	if (unlikely(c->mmu_idx == MMU_USER_ALIGN) && (lin & (n - 1)) && (mmu_canonical(lin) || !insn_is64(c)))
+	if (unlikely(c->mmu_idx == MMU_USER_ALIGN) && (lin & (n - 1)) &&
+	        (mmu_canonical(lin) || !insn_is64(c)))
 		cpu_raise_err(c, EXC_AC, 0);
 }
 
@@ -73,7 +74,8 @@ static inline void vec_aligned(struct cpu *c, u64 lin, unsigned n)
 		cpu_raise_err(c, EXC_GP, 0);
 }
 
-/* [DS:rDI] of MASKMOVQ and MASKMOVDQU; stores bytes whose mask byte has its top bit set, after checking all. */
+/* [DS:rDI] of MASKMOVQ and MASKMOVDQU; stores bytes whose mask byte has its top bit
+ * set, after checking all. */
 u64 vec_di(struct cpu *c, const struct insn *i, unsigned n);
 void vec_mask_store(struct cpu *c, u64 lin, const void *val, const void *mask, unsigned n);
 
@@ -157,7 +159,8 @@ static inline u32 fp_begin(struct cpu *c)
 {
 	u32 h = host_mxcsr();
 
-	if (unlikely((c->mxcsr & ~MXCSR_FLAGS) != MXCSR_RESET || (h & ~(MXCSR_RESET | (c->mxcsr & MXCSR_FLAGS)))))
+	if (unlikely((c->mxcsr & ~MXCSR_FLAGS) != MXCSR_RESET ||
+	             (h & ~(MXCSR_RESET | (c->mxcsr & MXCSR_FLAGS)))))
 		return fp_begin_slow(c);
 	return MXCSR_RESET;
 }
@@ -211,19 +214,19 @@ bind_fn vec_bind;
 
 /* --- state helpers for the rest of the CPU --- */
 
-void fpu_init(struct cpu *c);   /* FNINIT: control and status, not the registers */
-void fpu_reset(struct cpu *c);  /* power-on: FNINIT, registers zero, MXCSR 0x1f80 */
+void fpu_init(struct cpu *c);  /* FNINIT: control and status, not the registers */
+void fpu_reset(struct cpu *c); /* power-on: FNINIT, registers zero, MXCSR 0x1f80 */
 
 /* --- stubs --- */
 
-#define STUBS(mn, insn, n) \
-	__attribute__((naked, aligned(64))) static void st_##mn(void) \
-	{ \
-		asm volatile(".set imm, 0\n" \
-			     ".rept " #n "\n" insn "\n" \
-			     "ret\n" \
-			     ".p2align 3\n" \
-			     ".set imm, imm + 1\n" \
-			     ".endr"); \
+#define STUBS(mn, insn, n)                                                                                   \
+	__attribute__((naked, aligned(64))) static void st_##mn(void)                                        \
+	{                                                                                                    \
+		asm volatile(".set imm, 0\n"                                                                 \
+		             ".rept " #n "\n" insn "\n"                                                      \
+		             "ret\n"                                                                         \
+		             ".p2align 3\n"                                                                  \
+		             ".set imm, imm + 1\n"                                                           \
+		             ".endr");                                                                       \
 	}
 #define STUB(mn, imm, n) ((const void *)((const u8 *)st_##mn + (((imm) & ((n)-1)) << 3)))

@@ -97,20 +97,20 @@ void v256_BROADCAST128(struct cpu *c, const struct insn *i)
 	memcpy(&c->vec[i->r1].q[2], &s, 16);
 }
 
-#define BROADCAST(mn, n, times) \
-	static void bcast_##mn(struct cpu *c, const struct insn *i, unsigned bytes) \
-	{ \
-		u64 v = ((u64)src_vex(c, i, i->r2, n)[0] & ones(n)) * (times); \
-		for (unsigned k = 0; k < 4; k++) \
-			c->vec[i->r1].q[k] = k < bytes / 8 ? v : 0; \
-	} \
-	void v128_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		bcast_##mn(c, i, 16); \
-	} \
-	void v256_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		bcast_##mn(c, i, 32); \
+#define BROADCAST(mn, n, times)                                                                              \
+	static void bcast_##mn(struct cpu *c, const struct insn *i, unsigned bytes)                          \
+	{                                                                                                    \
+		u64 v = ((u64)src_vex(c, i, i->r2, n)[0] & ones(n)) * (times);                               \
+		for (unsigned k = 0; k < 4; k++)                                                             \
+			c->vec[i->r1].q[k] = k < bytes / 8 ? v : 0;                                          \
+	}                                                                                                    \
+	void v128_##mn(struct cpu *c, const struct insn *i)                                                  \
+	{                                                                                                    \
+		bcast_##mn(c, i, 16);                                                                        \
+	}                                                                                                    \
+	void v256_##mn(struct cpu *c, const struct insn *i)                                                  \
+	{                                                                                                    \
+		bcast_##mn(c, i, 32);                                                                        \
 	}
 BROADCAST(PBROADCASTB, 1, 0x0101010101010101ull)
 BROADCAST(PBROADCASTW, 2, 0x0001000100010001ull)
@@ -158,22 +158,22 @@ static void mask_store(struct cpu *c, const struct insn *i, unsigned esz, unsign
 	}
 }
 
-#define MASKMOV(mn, esz) \
-	void v128_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		mask_load(c, i, esz, 16); \
-	} \
-	void v256_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		mask_load(c, i, esz, 32); \
-	} \
-	void v128_##mn##_st(struct cpu *c, const struct insn *i) \
-	{ \
-		mask_store(c, i, esz, 16); \
-	} \
-	void v256_##mn##_st(struct cpu *c, const struct insn *i) \
-	{ \
-		mask_store(c, i, esz, 32); \
+#define MASKMOV(mn, esz)                                                                                     \
+	void v128_##mn(struct cpu *c, const struct insn *i)                                                  \
+	{                                                                                                    \
+		mask_load(c, i, esz, 16);                                                                    \
+	}                                                                                                    \
+	void v256_##mn(struct cpu *c, const struct insn *i)                                                  \
+	{                                                                                                    \
+		mask_load(c, i, esz, 32);                                                                    \
+	}                                                                                                    \
+	void v128_##mn##_st(struct cpu *c, const struct insn *i)                                             \
+	{                                                                                                    \
+		mask_store(c, i, esz, 16);                                                                   \
+	}                                                                                                    \
+	void v256_##mn##_st(struct cpu *c, const struct insn *i)                                             \
+	{                                                                                                    \
+		mask_store(c, i, esz, 32);                                                                   \
 	}
 MASKMOV(MASKMOVD, 4)
 MASKMOV(MASKMOVQ, 8)
@@ -205,14 +205,14 @@ static void gather(struct cpu *c, const struct insn *i, unsigned isz, unsigned e
 	memset(mask, 0, 32);
 }
 
-#define GATHER(mn, isz, esz) \
-	void v128_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		gather(c, i, isz, esz, 16 / MAX(isz, esz)); \
-	} \
-	void v256_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		gather(c, i, isz, esz, 32 / MAX(isz, esz)); \
+#define GATHER(mn, isz, esz)                                                                                 \
+	void v128_##mn(struct cpu *c, const struct insn *i)                                                  \
+	{                                                                                                    \
+		gather(c, i, isz, esz, 16 / MAX(isz, esz));                                                  \
+	}                                                                                                    \
+	void v256_##mn(struct cpu *c, const struct insn *i)                                                  \
+	{                                                                                                    \
+		gather(c, i, isz, esz, 32 / MAX(isz, esz));                                                  \
 	}
 GATHER(GATHERDD, 4, 4)
 GATHER(GATHERDQ, 4, 8)

@@ -339,19 +339,19 @@ VI2Y(PERMPD, "permpd", 256)
 VI3Y(PERM2F128, "perm2f128", 256)
 VI3Y(PERM2I128, "perm2i128", 256)
 
-#define FMA_KIND(name, op) \
-	FMA3(name##132PS, op "132ps") \
-	FMA3(name##132PD, op "132pd") \
-	FMA3(name##213PS, op "213ps") \
-	FMA3(name##213PD, op "213pd") \
-	FMA3(name##231PS, op "231ps") \
+#define FMA_KIND(name, op)                                                                                   \
+	FMA3(name##132PS, op "132ps")                                                                        \
+	FMA3(name##132PD, op "132pd")                                                                        \
+	FMA3(name##213PS, op "213ps")                                                                        \
+	FMA3(name##213PD, op "213pd")                                                                        \
+	FMA3(name##231PS, op "231ps")                                                                        \
 	FMA3(name##231PD, op "231pd")
-#define FMA_SCALAR(name, op) \
-	FMA3S(name##132SS, op "132ss", 4) \
-	FMA3S(name##132SD, op "132sd", 8) \
-	FMA3S(name##213SS, op "213ss", 4) \
-	FMA3S(name##213SD, op "213sd", 8) \
-	FMA3S(name##231SS, op "231ss", 4) \
+#define FMA_SCALAR(name, op)                                                                                 \
+	FMA3S(name##132SS, op "132ss", 4)                                                                    \
+	FMA3S(name##132SD, op "132sd", 8)                                                                    \
+	FMA3S(name##213SS, op "213ss", 4)                                                                    \
+	FMA3S(name##213SD, op "213sd", 8)                                                                    \
+	FMA3S(name##231SS, op "231ss", 4)                                                                    \
 	FMA3S(name##231SD, op "231sd", 8)
 FMA_KIND(FMADD, "fmadd")
 FMA_KIND(FMSUB, "fmsub")

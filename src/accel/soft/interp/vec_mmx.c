@@ -5,40 +5,39 @@
 #include "accel/soft/interp/vec.h"
 #include "accel/soft/interp/vec_proto.h"
 
-#define MMX_DO(op, d, s) \
-	asm volatile("movq %0, %%mm0\n" \
-		     "movq %1, %%mm1\n" \
-		     op " %%mm1, %%mm0\n" \
-		     "movq %%mm0, %0\n" \
-		     "emms" \
-		     : "+m"(d) \
-		     : "m"(s) \
-		     : "mm0", "mm1")
+#define MMX_DO(op, d, s)                                                                                     \
+	asm volatile("movq %0, %%mm0\n"                                                                      \
+	             "movq %1, %%mm1\n" op " %%mm1, %%mm0\n"                                                 \
+	             "movq %%mm0, %0\n"                                                                      \
+	             "emms"                                                                                  \
+	             : "+m"(d)                                                                               \
+	             : "m"(s)                                                                                \
+	             : "mm0", "mm1")
 
-#define MMX(mn, op, n) \
-	void mmx_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		u64 s, d; \
-		mmx_check(c); \
-		s = src_mmx(c, i, i->r2, n); \
-		d = mm(c, i->r1); \
-		MMX_DO(op, d, s); \
-		mmx_enter(c); \
-		set_mm(c, i->r1, d); \
+#define MMX(mn, op, n)                                                                                       \
+	void mmx_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		u64 s, d;                                                                                    \
+		mmx_check(c);                                                                                \
+		s = src_mmx(c, i, i->r2, n);                                                                 \
+		d = mm(c, i->r1);                                                                            \
+		MMX_DO(op, d, s);                                                                            \
+		mmx_enter(c);                                                                                \
+		set_mm(c, i->r1, d);                                                                         \
 	}
 #define MS3(mn, op) MMX(mn, op, 8)
 #define MS3N(mn, op, n) MMX(mn, op, n)
 #define MS2(mn, op) MMX(mn, op, 8)
-#define SHIFT(mn, op) \
-	void mmx_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		u64 s, d; \
-		mmx_check(c); \
-		s = i->aux ? (u8)i->imm : src_mmx(c, i, i->r2, 8); \
-		d = mm(c, i->r1); \
-		MMX_DO(op, d, s); \
-		mmx_enter(c); \
-		set_mm(c, i->r1, d); \
+#define SHIFT(mn, op)                                                                                        \
+	void mmx_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		u64 s, d;                                                                                    \
+		mmx_check(c);                                                                                \
+		s = i->aux ? (u8)i->imm : src_mmx(c, i, i->r2, 8);                                           \
+		d = mm(c, i->r1);                                                                            \
+		MMX_DO(op, d, s);                                                                            \
+		mmx_enter(c);                                                                                \
+		set_mm(c, i->r1, d);                                                                         \
 	}
 #include "accel/soft/interp/vec_list.h"
 
@@ -166,25 +165,25 @@ void mmx_MASKMOVQ(struct cpu *c, const struct insn *i)
 
 /* --- conversions between MMX and XMM --- */
 
-#define TO_MMX(mn, op, n) \
-	void mmx_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		u64 d; \
-		u32 st; \
-		v2di s; \
-		mmx_check(c); \
-		s = src_sse(c, i, i->r2, n); \
-		mmx_enter(c); /* even if #XM follows */ \
-		st = fp_begin(c); \
-		do \
-			asm volatile(op " %1, %%mm0\n" \
-				     "movq %%mm0, %0\n" \
-				     "emms" \
-				     : "=m"(d) \
-				     : "x"(s) \
-				     : "mm0"); \
-		while (fp_again(c, &st)); \
-		set_mm(c, i->r1, d); \
+#define TO_MMX(mn, op, n)                                                                                    \
+	void mmx_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		u64 d;                                                                                       \
+		u32 st;                                                                                      \
+		v2di s;                                                                                      \
+		mmx_check(c);                                                                                \
+		s = src_sse(c, i, i->r2, n);                                                                 \
+		mmx_enter(c); /* even if #XM follows */                                                      \
+		st = fp_begin(c);                                                                            \
+		do                                                                                           \
+			asm volatile(op " %1, %%mm0\n"                                                       \
+			                "movq %%mm0, %0\n"                                                   \
+			                "emms"                                                               \
+			             : "=m"(d)                                                               \
+			             : "x"(s)                                                                \
+			             : "mm0");                                                               \
+		while (fp_again(c, &st));                                                                    \
+		set_mm(c, i->r1, d);                                                                         \
 	}
 TO_MMX(CVTPS2PI, "cvtps2pi", 8)
 TO_MMX(CVTTPS2PI, "cvttps2pi", 8)
@@ -214,11 +213,11 @@ void mmx_CVTPI2PS(struct cpu *c, const struct insn *i)
 	do {
 		d = xmm(c, i->r1);
 		asm volatile("movq %1, %%mm0\n"
-			     "cvtpi2ps %%mm0, %0\n"
-			     "emms"
-			     : "+x"(d)
-			     : "m"(s)
-			     : "mm0");
+		             "cvtpi2ps %%mm0, %0\n"
+		             "emms"
+		             : "+x"(d)
+		             : "m"(s)
+		             : "mm0");
 	} while (fp_again(c, &st));
 	set_xmm(c, i->r1, d);
 }
@@ -231,7 +230,7 @@ void mmx_CVTPI2PD(struct cpu *c, const struct insn *i)
 
 	asm("movq %1, %0\n"
 	    "cvtdq2pd %0, %0"
-	    : "=x"(d)
-	    : "m"(s));
+	        : "=x"(d)
+	        : "m"(s));
 	set_xmm(c, i->r1, d);
 }

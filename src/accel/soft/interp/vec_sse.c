@@ -5,25 +5,25 @@
 #include "accel/soft/interp/vec_proto.h"
 
 /* dst = dst op src. One-source instructions fit too: the host's operation ignores dst. */
-#define SSE(mn, op, n) \
-	void sse_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		v2di s = src_sse(c, i, i->r2, n); \
-		v2di d = xmm(c, i->r1); \
-		asm(op " %1, %0" : "+x"(d) : "x"(s)); \
-		set_xmm(c, i->r1, d); \
+#define SSE(mn, op, n)                                                                                       \
+	void sse_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		v2di s = src_sse(c, i, i->r2, n);                                                            \
+		v2di d = xmm(c, i->r1);                                                                      \
+		asm(op " %1, %0" : "+x"(d) : "x"(s));                                                        \
+		set_xmm(c, i->r1, d);                                                                        \
 	}
-#define SSE_FP(mn, op, n) \
-	void sse_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		v2di s = src_sse(c, i, i->r2, n); \
-		v2di d; \
-		u32 st = fp_begin(c); \
-		do { \
-			d = xmm(c, i->r1); \
-			asm volatile(op " %1, %0" : "+x"(d) : "x"(s)); \
-		} while (fp_again(c, &st)); \
-		set_xmm(c, i->r1, d); \
+#define SSE_FP(mn, op, n)                                                                                    \
+	void sse_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		v2di s = src_sse(c, i, i->r2, n);                                                            \
+		v2di d;                                                                                      \
+		u32 st = fp_begin(c);                                                                        \
+		do {                                                                                         \
+			d = xmm(c, i->r1);                                                                   \
+			asm volatile(op " %1, %0" : "+x"(d) : "x"(s));                                       \
+		} while (fp_again(c, &st));                                                                  \
+		set_xmm(c, i->r1, d);                                                                        \
 	}
 
 #define MS3(mn, op) SSE(mn, op, 16)
@@ -44,58 +44,58 @@
 /* --- with an immediate --- */
 
 /* The operands reach their fixed registers only after everything else has been computed. */
-#define CALL_STUB(dst, src, stub) \
-	({ \
-		v2di src_ = (src), dst_ = (dst); \
-		const void *stub_ = (stub); \
-		register v2di x1 asm("xmm1") = src_; \
-		register v2di x0 asm("xmm0") = dst_; \
-		asm volatile("call *%2" : "+x"(x0) : "x"(x1), "r"(stub_)); \
-		x0; \
+#define CALL_STUB(dst, src, stub)                                                                            \
+	({                                                                                                   \
+		v2di src_ = (src), dst_ = (dst);                                                             \
+		const void *stub_ = (stub);                                                                  \
+		register v2di x1 asm("xmm1") = src_;                                                         \
+		register v2di x0 asm("xmm0") = dst_;                                                         \
+		asm volatile("call *%2" : "+x"(x0) : "x"(x1), "r"(stub_));                                   \
+		x0;                                                                                          \
 	})
-#define SSE_IMM(mn, op, k) \
-	STUBS(mn, op " $imm, %xmm1, %xmm0", k) \
-	void sse_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		v2di s = src_sse(c, i, i->r2, 16); \
-		set_xmm(c, i->r1, CALL_STUB(xmm(c, i->r1), s, STUB(mn, i->imm, k))); \
+#define SSE_IMM(mn, op, k)                                                                                   \
+	STUBS(mn, op " $imm, %xmm1, %xmm0", k)                                                               \
+	void sse_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		v2di s = src_sse(c, i, i->r2, 16);                                                           \
+		set_xmm(c, i->r1, CALL_STUB(xmm(c, i->r1), s, STUB(mn, i->imm, k)));                         \
 	}
-#define SSE_FP_IMM(mn, op, k, n) \
-	STUBS(mn, op " $imm, %xmm1, %xmm0", k) \
-	void sse_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		v2di s = src_sse(c, i, i->r2, n); \
-		v2di d; \
-		u32 st = fp_begin(c); \
-		do \
-			d = CALL_STUB(xmm(c, i->r1), s, STUB(mn, i->imm, k)); \
-		while (fp_again(c, &st)); \
-		set_xmm(c, i->r1, d); \
+#define SSE_FP_IMM(mn, op, k, n)                                                                             \
+	STUBS(mn, op " $imm, %xmm1, %xmm0", k)                                                               \
+	void sse_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		v2di s = src_sse(c, i, i->r2, n);                                                            \
+		v2di d;                                                                                      \
+		u32 st = fp_begin(c);                                                                        \
+		do                                                                                           \
+			d = CALL_STUB(xmm(c, i->r1), s, STUB(mn, i->imm, k));                                \
+		while (fp_again(c, &st));                                                                    \
+		set_xmm(c, i->r1, d);                                                                        \
 	}
 
-#define FDP(mn, op, k, mul, n) \
-	STUBS(mn, op " $imm, %xmm1, %xmm0", k) \
-	static void products_##mn(struct cpu *c, v2di d, v2di s, u64 imm) \
-	{ \
-		v2di a = dp_select(d, imm, n), b = dp_select(s, imm, n), p; \
-		u32 st = fp_begin(c); \
-		do { \
-			p = a; \
-			asm volatile(mul " %1, %0" : "+x"(p) : "x"(b)); \
-		} while (fp_again(c, &st)); \
-	} \
-	void sse_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		v2di s = src_sse(c, i, i->r2, 16); \
-		v2di d; \
-		u32 st; \
-		if (fp_steps_matter(c)) \
-			products_##mn(c, xmm(c, i->r1), s, i->imm); \
-		st = fp_begin(c); \
-		do \
-			d = CALL_STUB(xmm(c, i->r1), s, STUB(mn, i->imm, k)); \
-		while (fp_again(c, &st)); \
-		set_xmm(c, i->r1, d); \
+#define FDP(mn, op, k, mul, n)                                                                               \
+	STUBS(mn, op " $imm, %xmm1, %xmm0", k)                                                               \
+	static void products_##mn(struct cpu *c, v2di d, v2di s, u64 imm)                                    \
+	{                                                                                                    \
+		v2di a = dp_select(d, imm, n), b = dp_select(s, imm, n), p;                                  \
+		u32 st = fp_begin(c);                                                                        \
+		do {                                                                                         \
+			p = a;                                                                               \
+			asm volatile(mul " %1, %0" : "+x"(p) : "x"(b));                                      \
+		} while (fp_again(c, &st));                                                                  \
+	}                                                                                                    \
+	void sse_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		v2di s = src_sse(c, i, i->r2, 16);                                                           \
+		v2di d;                                                                                      \
+		u32 st;                                                                                      \
+		if (fp_steps_matter(c))                                                                      \
+			products_##mn(c, xmm(c, i->r1), s, i->imm);                                          \
+		st = fp_begin(c);                                                                            \
+		do                                                                                           \
+			d = CALL_STUB(xmm(c, i->r1), s, STUB(mn, i->imm, k));                                \
+		while (fp_again(c, &st));                                                                    \
+		set_xmm(c, i->r1, d);                                                                        \
 	}
 #define FDPX(mn, op, k, mul, n) FDP(mn, op, k, mul, n)
 #define SI2(mn, op, k) SSE_IMM(mn, op, k)
@@ -108,13 +108,13 @@
 #define FI3S(mn, op, k, kv, n) SSE_FP_IMM(mn, op, k, n)
 
 /* A shift by an immediate is a shift by a register that holds it; the binder says so in aux. */
-#define SHIFT(mn, op) \
-	void sse_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		v2di s = i->aux ? (v2di){(u8)i->imm, 0} : src_sse(c, i, i->r2, 16); \
-		v2di d = xmm(c, i->r1); \
-		asm(op " %1, %0" : "+x"(d) : "x"(s)); \
-		set_xmm(c, i->r1, d); \
+#define SHIFT(mn, op)                                                                                        \
+	void sse_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		v2di s = i->aux ? (v2di){(u8)i->imm, 0} : src_sse(c, i, i->r2, 16);                          \
+		v2di d = xmm(c, i->r1);                                                                      \
+		asm(op " %1, %0" : "+x"(d) : "x"(s));                                                        \
+		set_xmm(c, i->r1, d);                                                                        \
 	}
 
 #include "accel/soft/interp/vec_list.h"
@@ -122,15 +122,15 @@
 /* --- irregular ones --- */
 
 /* The mask is in XMM0. */
-#define SSE_XMM0(mn, op) \
-	void sse_##mn(struct cpu *c, const struct insn *i) \
-	{ \
-		v2di s = src_sse(c, i, i->r2, 16); \
-		v2di d = xmm(c, i->r1); \
-		v2di mask = xmm(c, 0); \
-		register v2di x0 asm("xmm0") = mask; \
-		asm(op " %2, %1, %0" : "+x"(d) : "x"(s), "x"(x0)); \
-		set_xmm(c, i->r1, d); \
+#define SSE_XMM0(mn, op)                                                                                     \
+	void sse_##mn(struct cpu *c, const struct insn *i)                                                   \
+	{                                                                                                    \
+		v2di s = src_sse(c, i, i->r2, 16);                                                           \
+		v2di d = xmm(c, i->r1);                                                                      \
+		v2di mask = xmm(c, 0);                                                                       \
+		register v2di x0 asm("xmm0") = mask;                                                         \
+		asm(op " %2, %1, %0" : "+x"(d) : "x"(s), "x"(x0));                                           \
+		set_xmm(c, i->r1, d);                                                                        \
 	}
 SSE_XMM0(BLENDVPS, "blendvps")
 SSE_XMM0(BLENDVPD, "blendvpd")

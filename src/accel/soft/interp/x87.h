@@ -22,7 +22,7 @@
 #define FSW_UE 0x0010u
 #define FSW_PE 0x0020u
 #define FSW_EX 0x003fu
-#define FSW_PRE 0x0007u    /* found before the operation: unmasked, it does not happen */
+#define FSW_PRE 0x0007u     /* found before the operation: unmasked, it does not happen */
 #define FSW_NOSTORE 0x001fu /* unmasked, nothing is stored to memory */
 #define FSW_SF 0x0040u
 #define FSW_ES 0x0080u
@@ -139,7 +139,7 @@ insn_fn x87_arith, x87_compare, x87_compare_flags, x87_FTST, x87_FXAM;
 insn_fn x87_fld_reg, x87_fld_mem, x87_fst_reg, x87_fst_mem, x87_fxch, x87_fcmov, x87_const, x87_ffree;
 insn_fn x87_unary, x87_binary, x87_two, x87_FINCSTP, x87_FDECSTP, x87_FNOP, x87_fchs_fabs, x87_FSTPNCE;
 insn_fn x87_FNINIT, x87_FNCLEX, x87_FNSTCW, x87_FLDCW, x87_FNSTSW, x87_FNSTENV, x87_FLDENV, x87_FNSAVE,
-	x87_FRSTOR, x87_FWAIT, x87_EMMS;
+        x87_FRSTOR, x87_FWAIT, x87_EMMS;
 insn_fn x87_FXSAVE, x87_FXRSTOR, x87_XSAVE, x87_XSAVEOPT, x87_XSAVEC, x87_XRSTOR;
 
 /* i->aux of x87_arith */

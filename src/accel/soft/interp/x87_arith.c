@@ -6,39 +6,39 @@
 
 typedef u16 arith_fn(struct x86_st *d, const void *s);
 
-#define KERNEL_REG(name, ins) \
-	static u16 name(struct x86_st *d, const void *s) \
-	{ \
-		u16 sw; \
-		asm volatile("fldt %2\n" \
-			     "fldt %1\n" ins " %%st(1), %%st\n" \
-			     "fnstsw %0\n" \
-			     "fnclex\n" \
-			     "fstpt %1\n" \
-			     "fstp %%st(0)" \
-			     : "=&a"(sw), "+m"(*d) \
-			     : "m"(*(const struct x86_st *)s) \
-			     : X87_CLOBBERS); \
-		return sw; \
+#define KERNEL_REG(name, ins)                                                                                \
+	static u16 name(struct x86_st *d, const void *s)                                                     \
+	{                                                                                                    \
+		u16 sw;                                                                                      \
+		asm volatile("fldt %2\n"                                                                     \
+		             "fldt %1\n" ins " %%st(1), %%st\n"                                              \
+		             "fnstsw %0\n"                                                                   \
+		             "fnclex\n"                                                                      \
+		             "fstpt %1\n"                                                                    \
+		             "fstp %%st(0)"                                                                  \
+		             : "=&a"(sw), "+m"(*d)                                                           \
+		             : "m"(*(const struct x86_st *)s)                                                \
+		             : X87_CLOBBERS);                                                                \
+		return sw;                                                                                   \
 	}
-#define KERNEL_MEM(name, ins, type) \
-	static u16 name(struct x86_st *d, const void *s) \
-	{ \
-		u16 sw; \
-		asm volatile("fldt %1\n" ins " %2\n" \
-			     "fnstsw %0\n" \
-			     "fnclex\n" \
-			     "fstpt %1" \
-			     : "=&a"(sw), "+m"(*d) \
-			     : "m"(*(const type *)s) \
-			     : X87_CLOBBERS); \
-		return sw; \
+#define KERNEL_MEM(name, ins, type)                                                                          \
+	static u16 name(struct x86_st *d, const void *s)                                                     \
+	{                                                                                                    \
+		u16 sw;                                                                                      \
+		asm volatile("fldt %1\n" ins " %2\n"                                                         \
+		             "fnstsw %0\n"                                                                   \
+		             "fnclex\n"                                                                      \
+		             "fstpt %1"                                                                      \
+		             : "=&a"(sw), "+m"(*d)                                                           \
+		             : "m"(*(const type *)s)                                                         \
+		             : X87_CLOBBERS);                                                                \
+		return sw;                                                                                   \
 	}
-#define KERNELS(op) \
-	KERNEL_REG(k_##op, "f" #op) \
-	KERNEL_MEM(k_##op##_f32, "f" #op "s", u32) \
-	KERNEL_MEM(k_##op##_f64, "f" #op "l", u64) \
-	KERNEL_MEM(k_##op##_i16, "fi" #op "s", u16) \
+#define KERNELS(op)                                                                                          \
+	KERNEL_REG(k_##op, "f" #op)                                                                          \
+	KERNEL_MEM(k_##op##_f32, "f" #op "s", u32)                                                           \
+	KERNEL_MEM(k_##op##_f64, "f" #op "l", u64)                                                           \
+	KERNEL_MEM(k_##op##_i16, "fi" #op "s", u16)                                                          \
 	KERNEL_MEM(k_##op##_i32, "fi" #op "l", u32)
 KERNELS(add)
 KERNELS(mul)
@@ -47,14 +47,17 @@ KERNELS(subr)
 KERNELS(div)
 KERNELS(divr)
 
-#define KERNEL_ROW(op) {k_##op, k_##op##_f32, k_##op##_f64, k_##op##_i16, k_##op##_i32}
+#define KERNEL_ROW(op)                                                                                       \
+	{                                                                                                    \
+		k_##op, k_##op##_f32, k_##op##_f64, k_##op##_i16, k_##op##_i32                               \
+	}
 static arith_fn *const arith[ARITH_N][SRC_I32 + 1] = {
-	[ARITH_ADD] = KERNEL_ROW(add),
-	[ARITH_MUL] = KERNEL_ROW(mul),
-	[ARITH_SUB] = KERNEL_ROW(sub),
-	[ARITH_SUBR] = KERNEL_ROW(subr),
-	[ARITH_DIV] = KERNEL_ROW(div),
-	[ARITH_DIVR] = KERNEL_ROW(divr),
+        [ARITH_ADD] = KERNEL_ROW(add),
+        [ARITH_MUL] = KERNEL_ROW(mul),
+        [ARITH_SUB] = KERNEL_ROW(sub),
+        [ARITH_SUBR] = KERNEL_ROW(subr),
+        [ARITH_DIV] = KERNEL_ROW(div),
+        [ARITH_DIVR] = KERNEL_ROW(divr),
 };
 
 static const u8 src_size[SRC_N] = {0, 4, 8, 2, 4, 8, 10, 10};
@@ -112,33 +115,33 @@ void x87_arith(struct cpu *c, const struct insn *i)
 
 typedef u16 compare_fn(const struct x86_st *d, const void *s);
 
-#define COMPARE_REG(name, ins) \
-	static u16 name(const struct x86_st *d, const void *s) \
-	{ \
-		u16 sw; \
-		asm volatile("fldt %2\n" \
-			     "fldt %1\n" ins " %%st(1)\n" \
-			     "fnstsw %0\n" \
-			     "fnclex\n" \
-			     "fstp %%st(0)\n" \
-			     "fstp %%st(0)" \
-			     : "=&a"(sw) \
-			     : "m"(*d), "m"(*(const struct x86_st *)s) \
-			     : X87_CLOBBERS); \
-		return sw; \
+#define COMPARE_REG(name, ins)                                                                               \
+	static u16 name(const struct x86_st *d, const void *s)                                               \
+	{                                                                                                    \
+		u16 sw;                                                                                      \
+		asm volatile("fldt %2\n"                                                                     \
+		             "fldt %1\n" ins " %%st(1)\n"                                                    \
+		             "fnstsw %0\n"                                                                   \
+		             "fnclex\n"                                                                      \
+		             "fstp %%st(0)\n"                                                                \
+		             "fstp %%st(0)"                                                                  \
+		             : "=&a"(sw)                                                                     \
+		             : "m"(*d), "m"(*(const struct x86_st *)s)                                       \
+		             : X87_CLOBBERS);                                                                \
+		return sw;                                                                                   \
 	}
-#define COMPARE_MEM(name, ins, type) \
-	static u16 name(const struct x86_st *d, const void *s) \
-	{ \
-		u16 sw; \
-		asm volatile("fldt %1\n" ins " %2\n" \
-			     "fnstsw %0\n" \
-			     "fnclex\n" \
-			     "fstp %%st(0)" \
-			     : "=&a"(sw) \
-			     : "m"(*d), "m"(*(const type *)s) \
-			     : X87_CLOBBERS); \
-		return sw; \
+#define COMPARE_MEM(name, ins, type)                                                                         \
+	static u16 name(const struct x86_st *d, const void *s)                                               \
+	{                                                                                                    \
+		u16 sw;                                                                                      \
+		asm volatile("fldt %1\n" ins " %2\n"                                                         \
+		             "fnstsw %0\n"                                                                   \
+		             "fnclex\n"                                                                      \
+		             "fstp %%st(0)"                                                                  \
+		             : "=&a"(sw)                                                                     \
+		             : "m"(*d), "m"(*(const type *)s)                                                \
+		             : X87_CLOBBERS);                                                                \
+		return sw;                                                                                   \
 	}
 COMPARE_REG(com, "fcom")
 COMPARE_REG(ucom, "fucom")
@@ -176,22 +179,22 @@ void x87_compare(struct cpu *c, const struct insn *i)
 }
 
 /* Kernels with flag results: ZF, PF, CF. */
-#define COMPARE_FLAGS(name, ins) \
-	static u16 name(const struct x86_st *d, const struct x86_st *s, u32 *fl) \
-	{ \
-		bool z, p, cf; \
-		u16 sw; \
-		asm volatile("fldt %5\n" \
-			     "fldt %4\n" ins " %%st(1), %%st\n" \
-			     "fnstsw %0\n" \
-			     "fnclex\n" \
-			     "fstp %%st(0)\n" \
-			     "fstp %%st(0)" \
-			     : "=&a"(sw), "=@ccz"(z), "=@ccp"(p), "=@ccc"(cf) \
-			     : "m"(*d), "m"(*s) \
-			     : X87_CLOBBERS); \
-		*fl = (z ? FL_ZF : 0) | (p ? FL_PF : 0) | (cf ? FL_CF : 0); \
-		return sw; \
+#define COMPARE_FLAGS(name, ins)                                                                             \
+	static u16 name(const struct x86_st *d, const struct x86_st *s, u32 *fl)                             \
+	{                                                                                                    \
+		bool z, p, cf;                                                                               \
+		u16 sw;                                                                                      \
+		asm volatile("fldt %5\n"                                                                     \
+		             "fldt %4\n" ins " %%st(1), %%st\n"                                              \
+		             "fnstsw %0\n"                                                                   \
+		             "fnclex\n"                                                                      \
+		             "fstp %%st(0)\n"                                                                \
+		             "fstp %%st(0)"                                                                  \
+		             : "=&a"(sw), "=@ccz"(z), "=@ccp"(p), "=@ccc"(cf)                                \
+		             : "m"(*d), "m"(*s)                                                              \
+		             : X87_CLOBBERS);                                                                \
+		*fl = (z ? FL_ZF : 0) | (p ? FL_PF : 0) | (cf ? FL_CF : 0);                                  \
+		return sw;                                                                                   \
 	}
 COMPARE_FLAGS(comi, "fcomi")
 COMPARE_FLAGS(ucomi, "fucomi")
@@ -243,12 +246,12 @@ void x87_FXAM(struct cpu *c, const struct insn *i)
 
 	x87_enter(c, i);
 	asm volatile("fldt %1\n"
-		     "fxam\n"
-		     "fnstsw %0\n"
-		     "fstp %%st(0)"
-		     : "=&a"(sw)
-		     : "m"(*x87_st(c, 0))
-		     : X87_CLOBBERS);
+	             "fxam\n"
+	             "fnstsw %0\n"
+	             "fstp %%st(0)"
+	             : "=&a"(sw)
+	             : "m"(*x87_st(c, 0))
+	             : X87_CLOBBERS);
 	if (x87_empty(c, 0))
 		sw = (u16)((sw & FSW_C1) | FSW_C0 | FSW_C3);
 	x87_cc(c, sw, FSW_CC);

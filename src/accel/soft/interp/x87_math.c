@@ -8,18 +8,18 @@
 
 typedef u16 unary_fn(struct x86_st *d);
 
-#define UNARY(name, ins) \
-	static u16 name(struct x86_st *d) \
-	{ \
-		u16 sw; \
-		asm volatile("fldt %1\n" ins "\n" \
-			     "fnstsw %0\n" \
-			     "fnclex\n" \
-			     "fstpt %1" \
-			     : "=&a"(sw), "+m"(*d) \
-			     : \
-			     : X87_CLOBBERS); \
-		return sw; \
+#define UNARY(name, ins)                                                                                     \
+	static u16 name(struct x86_st *d)                                                                    \
+	{                                                                                                    \
+		u16 sw;                                                                                      \
+		asm volatile("fldt %1\n" ins "\n"                                                            \
+		             "fnstsw %0\n"                                                                   \
+		             "fnclex\n"                                                                      \
+		             "fstpt %1"                                                                      \
+		             : "=&a"(sw), "+m"(*d)                                                           \
+		             :                                                                               \
+		             : X87_CLOBBERS);                                                                \
+		return sw;                                                                                   \
 	}
 UNARY(k_sqrt, "fsqrt")
 UNARY(k_rndint, "frndint")
@@ -60,20 +60,19 @@ typedef u16 binary_fn(struct x86_st *st0, const struct x86_st *st1);
  * clean takes the second operand off the host's stack. Those that pop leave it there only if an unmasked
  * exception stopped them: FFREE fits both cases.
  */
-#define BINARY(name, ins, clean) \
-	static u16 name(struct x86_st *st0, const struct x86_st *st1) \
-	{ \
-		u16 sw; \
-		asm volatile("fldt %2\n" \
-			     "fldt %1\n" ins "\n" \
-			     "fnstsw %0\n" \
-			     "fnclex\n" \
-			     "fstpt %1\n" \
-			     clean " %%st(0)" \
-			     : "=&a"(sw), "+m"(*st0) \
-			     : "m"(*st1) \
-			     : X87_CLOBBERS); \
-		return sw; \
+#define BINARY(name, ins, clean)                                                                             \
+	static u16 name(struct x86_st *st0, const struct x86_st *st1)                                        \
+	{                                                                                                    \
+		u16 sw;                                                                                      \
+		asm volatile("fldt %2\n"                                                                     \
+		             "fldt %1\n" ins "\n"                                                            \
+		             "fnstsw %0\n"                                                                   \
+		             "fnclex\n"                                                                      \
+		             "fstpt %1\n" clean " %%st(0)"                                                   \
+		             : "=&a"(sw), "+m"(*st0)                                                         \
+		             : "m"(*st1)                                                                     \
+		             : X87_CLOBBERS);                                                                \
+		return sw;                                                                                   \
 	}
 BINARY(k_scale, "fscale", "fstp")
 BINARY(k_prem, "fprem", "fstp")
@@ -122,22 +121,22 @@ struct two {
  * Nothing is pushed if the operand is out of range or on an unmasked exception; TOP before and after
  * tells, and how many registers are to be taken off.
  */
-#define TWO(name, ins) \
-	static void name(const struct x86_st *s, struct two *r) \
-	{ \
-		u16 before, after; \
-		asm volatile("fldt %2\n" \
-			     "fnstsw %0\n" ins "\n" \
-			     "fnstsw %1\n" \
-			     "fnclex" \
-			     : "=m"(before), "=m"(after) \
-			     : "m"(*s) \
-			     : X87_CLOBBERS); \
-		r->sw = after; \
-		r->pushed = (before ^ after) & FSW_TOP; \
-		asm volatile("fstpt %0" : "+m"(r->st0) : : X87_CLOBBERS); \
-		if (r->pushed) \
-			asm volatile("fstpt %0" : "+m"(r->st1) : : X87_CLOBBERS); \
+#define TWO(name, ins)                                                                                       \
+	static void name(const struct x86_st *s, struct two *r)                                              \
+	{                                                                                                    \
+		u16 before, after;                                                                           \
+		asm volatile("fldt %2\n"                                                                     \
+		             "fnstsw %0\n" ins "\n"                                                          \
+		             "fnstsw %1\n"                                                                   \
+		             "fnclex"                                                                        \
+		             : "=m"(before), "=m"(after)                                                     \
+		             : "m"(*s)                                                                       \
+		             : X87_CLOBBERS);                                                                \
+		r->sw = after;                                                                               \
+		r->pushed = (before ^ after) & FSW_TOP;                                                      \
+		asm volatile("fstpt %0" : "+m"(r->st0) : : X87_CLOBBERS);                                    \
+		if (r->pushed)                                                                               \
+			asm volatile("fstpt %0" : "+m"(r->st1) : : X87_CLOBBERS);                            \
 	}
 TWO(k_sincos, "fsincos")
 TWO(k_ptan, "fptan")

@@ -6,23 +6,23 @@
 /* --- loads --- */
 
 /* An unmasked invalid operand (IE and ES) is not pushed, so that there is nothing to store. */
-#define LOAD(name, ins, type) \
-	static u16 name(const void *s, struct x86_st *d) \
-	{ \
-		u16 sw; \
-		asm volatile(ins " %2\n" \
-				 "fnstsw %0\n" \
-				 "fnclex\n" \
-				 "movb %%al, %%dl\n" \
-				 "andb $0x81, %%dl\n" \
-				 "cmpb $0x81, %%dl\n" \
-				 "je 1f\n" \
-				 "fstpt %1\n" \
-				 "1:" \
-			     : "=&a"(sw), "+m"(*d) \
-			     : "m"(*(const type *)s) \
-			     : X87_CLOBBERS, "cc", "dl"); \
-		return sw; \
+#define LOAD(name, ins, type)                                                                                \
+	static u16 name(const void *s, struct x86_st *d)                                                     \
+	{                                                                                                    \
+		u16 sw;                                                                                      \
+		asm volatile(ins " %2\n"                                                                     \
+		                 "fnstsw %0\n"                                                               \
+		                 "fnclex\n"                                                                  \
+		                 "movb %%al, %%dl\n"                                                         \
+		                 "andb $0x81, %%dl\n"                                                        \
+		                 "cmpb $0x81, %%dl\n"                                                        \
+		                 "je 1f\n"                                                                   \
+		                 "fstpt %1\n"                                                                \
+		                 "1:"                                                                        \
+		             : "=&a"(sw), "+m"(*d)                                                           \
+		             : "m"(*(const type *)s)                                                         \
+		             : X87_CLOBBERS, "cc", "dl");                                                    \
+		return sw;                                                                                   \
 	}
 LOAD(load_f32, "flds", u32)
 LOAD(load_f64, "fldl", u64)
@@ -91,14 +91,14 @@ void x87_fld_reg(struct cpu *c, const struct insn *i)
 	push_checked(c, &v);
 }
 
-#define CONSTANT(name, ins) \
-	static void name(struct x86_st *d) \
-	{ \
-		asm volatile(ins "\n" \
-				 "fstpt %0" \
-			     : "+m"(*d) \
-			     : \
-			     : X87_CLOBBERS); \
+#define CONSTANT(name, ins)                                                                                  \
+	static void name(struct x86_st *d)                                                                   \
+	{                                                                                                    \
+		asm volatile(ins "\n"                                                                        \
+		                 "fstpt %0"                                                                  \
+		             : "+m"(*d)                                                                      \
+		             :                                                                               \
+		             : X87_CLOBBERS);                                                                \
 	}
 CONSTANT(c_1, "fld1")
 CONSTANT(c_l2t, "fldl2t")
@@ -111,7 +111,8 @@ CONSTANT(c_z, "fldz")
 /* The irrational constants are rounded as the control word says. */
 void x87_const(struct cpu *c, const struct insn *i)
 {
-	static void (*const constants[CONST_N])(struct x86_st *) = {c_1, c_l2t, c_l2e, c_pi, c_lg2, c_ln2, c_z};
+	static void (*const constants[CONST_N])(struct x86_st *) = {
+	        c_1, c_l2t, c_l2e, c_pi, c_lg2, c_ln2, c_z};
 	struct x86_st v = {0};
 
 	x87_enter(c, i);
@@ -128,18 +129,18 @@ void x87_const(struct cpu *c, const struct insn *i)
  * Some instructions exist only with a pop, which does not happen on an unmasked exception: FFREE empties
  * the register in that case and does nothing in the other.
  */
-#define STORE(name, ins, type) \
-	static u16 name(const struct x86_st *s, void *d) \
-	{ \
-		u16 sw; \
-		asm volatile("fldt %2\n" ins " %1\n" \
-			     "fnstsw %0\n" \
-			     "fnclex\n" \
-			     "ffree %%st(0)" \
-			     : "=&a"(sw), "+m"(*(type *)d) \
-			     : "m"(*s) \
-			     : X87_CLOBBERS); \
-		return sw; \
+#define STORE(name, ins, type)                                                                               \
+	static u16 name(const struct x86_st *s, void *d)                                                     \
+	{                                                                                                    \
+		u16 sw;                                                                                      \
+		asm volatile("fldt %2\n" ins " %1\n"                                                         \
+		             "fnstsw %0\n"                                                                   \
+		             "fnclex\n"                                                                      \
+		             "ffree %%st(0)"                                                                 \
+		             : "=&a"(sw), "+m"(*(type *)d)                                                   \
+		             : "m"(*s)                                                                       \
+		             : X87_CLOBBERS);                                                                \
+		return sw;                                                                                   \
 	}
 STORE(store_f32, "fstps", u32)
 STORE(store_f64, "fstpl", u64)
@@ -170,8 +171,11 @@ static u16 store(const struct insn *i, const struct x86_st *s, void *d)
 static void indefinite(const struct insn *i, void *d)
 {
 	static const u64 ints[SRC_N] = {
-		[SRC_F32] = 0xffc00000, [SRC_F64] = 0xfff8000000000000ull, [SRC_I16] = 0x8000,
-		[SRC_I32] = 0x80000000, [SRC_I64] = 0x8000000000000000ull,
+	        [SRC_F32] = 0xffc00000,
+	        [SRC_F64] = 0xfff8000000000000ull,
+	        [SRC_I16] = 0x8000,
+	        [SRC_I32] = 0x80000000,
+	        [SRC_I64] = 0x8000000000000000ull,
 	};
 
 	if (i->aux2 == SRC_F80)

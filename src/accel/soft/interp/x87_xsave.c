@@ -256,7 +256,7 @@ static void init_avx(struct cpu *c)
 		c->vec[n].q[2] = c->vec[n].q[3] = 0;
 }
 
-/* Everything that can fault has happened. `load` of what is asked for (rfbm) comes from b, the rest is reset. */
+/* Nothing here faults. Of what is asked for (rfbm) the components in load come from b, the rest is reset. */
 static void restore(struct cpu *c, const u8 *b, u64 rfbm, u64 load, bool wide)
 {
 	if (rfbm & load & XCR0_X87) {
