@@ -80,6 +80,7 @@ static const struct {
 	{CF_STIBP, ALWAYS},
 	{CF_ARCH_CAPS, ALWAYS},
 	{CF_SSBD, ALWAYS},
+	{CF_BHI_CTRL, ALWAYS}, /* else Linux clears branch history by loops at each system call */
 	{CF_XSAVEOPT, BOUND},
 	{CF_XSAVEC, BOUND},
 	{CF_XGETBV1, ALWAYS},
@@ -336,9 +337,12 @@ void cpuid_leaf(const struct cpuid_table *t, u32 leaf, u32 sub, u64 xcr0, bool o
 	case 6: r->eax = BIT(2); break; /* ARAT: the APIC timer always runs */
 	case 7:
 		if (sub == 0) {
+			r->eax = 2; /* highest subleaf */
 			r->ebx = t->words[CW_7_EBX];
 			r->ecx = t->words[CW_7_ECX];
 			r->edx = t->words[CW_7_EDX];
+		} else if (sub == 2) {
+			r->edx = t->words[CW_7_2_EDX];
 		}
 		break;
 	case 0xb: leaf_b(t, sub, r); break;

@@ -9,7 +9,7 @@
 #include "base/types.h"
 
 enum cpuid_word {
-	CW_1_EDX, CW_1_ECX, CW_7_EBX, CW_7_ECX, CW_7_EDX, CW_D1_EAX,
+	CW_1_EDX, CW_1_ECX, CW_7_EBX, CW_7_ECX, CW_7_EDX, CW_7_2_EDX, CW_D1_EAX,
 	CW_81_EDX, CW_81_ECX, CW_N
 };
 
@@ -64,6 +64,7 @@ enum cpuid_word {
 #define CF_STIBP CF(7_EDX, 27)
 #define CF_ARCH_CAPS CF(7_EDX, 29)
 #define CF_SSBD CF(7_EDX, 31)
+#define CF_BHI_CTRL CF(7_2_EDX, 4)
 #define CF_XSAVEOPT CF(D1_EAX, 0)
 #define CF_XSAVEC CF(D1_EAX, 1)
 #define CF_XGETBV1 CF(D1_EAX, 2)

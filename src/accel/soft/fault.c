@@ -4,7 +4,7 @@
  */
 #include "accel/soft/cpu.h"
 #include "accel/soft/engine.h"
-#include "accel/soft/interp/insn.h"
+#include "accel/soft/interp/cache.h"
 
 const struct insn cpu_no_insn = {.fn = op_nop};
 
@@ -67,7 +67,6 @@ static void combine(struct cpu *c, struct cpu_event *ev)
 	}
 	*ev = (struct cpu_event){.active = true, .vector = c->fault.vector, .kind = EV_FAULT,
 		.has_error = c->fault.has_error, .error = c->fault.error};
-	/* EXT: the fault was met while delivering something that is not a software interrupt. */
 }
 
 void cpu_fault_taken(struct cpu *c)
@@ -82,6 +81,8 @@ void cpu_fault_taken(struct cpu *c)
 		combine(c, &c->event);
 		return;
 	}
+	if (c->insn != &cpu_no_insn) /* what the block did before the fault */
+		c->stat[STAT_INSNS] += (u64)(c->insn - c->block->insns);
 	c->gpr[REG_RIP] -= c->insn->len;
 	c->stat[STAT_FAULT]++;
 	c->event = (struct cpu_event){.active = true, .vector = c->fault.vector, .kind = c->fault.kind,
