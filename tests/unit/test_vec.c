@@ -525,6 +525,37 @@ static void test_x87_environment(void **state)
 	FAULT(FLD1, EXC_MF);
 }
 
+/* Real mode: 14 bytes, with 20-bit linear pointers and the opcode. */
+static void test_x87_environment_real(void **state)
+{
+	struct bench *b = *state;
+	u8 *m = at(b, DATA);
+	struct x86_state s;
+
+	x86_state_reset(&s, true);
+	s.seg[SEG_CS].sel = CODE >> 4;
+	s.seg[SEG_CS].base = CODE;
+	s.seg[SEG_DS].sel = DATA >> 4;
+	s.seg[SEG_DS].base = DATA;
+	s.rip = 0;
+	s.gpr[RDI] = 8;
+	cpu_set_state(b->c, &s);
+	put_le16(m + 8, 3);
+	/* FNINIT; FILD word [di]; FNSTENV [di] */
+	assert_int_equal(mem_write(&b->mem, CODE, "\xdb\xe3\xdf\x05\xd9\x35", 6), 0);
+	for (unsigned n = 0; n < 3; n++) {
+		interp_step(b->c, &b->r);
+		assert_false(b->r.faulted);
+	}
+	assert_int_equal(get_le16(m + 8), 0x37f);
+	assert_int_equal(get_le16(m + 10), 7 << 11);
+	assert_int_equal(get_le16(m + 12), 0x3fff);
+	assert_int_equal(get_le16(m + 14), 2);               /* low half of CODE + 2 */
+	assert_int_equal(get_le16(m + 16), 1 << 12 | 0x705); /* high part and DF 05 */
+	assert_int_equal(get_le16(m + 18), 8);
+	assert_int_equal(get_le16(m + 20), 2 << 12);
+}
+
 static void test_mmx_aliasing(void **state)
 {
 	struct bench *b = *state;
@@ -719,6 +750,7 @@ int main(void)
 	        T(test_x87_store_overflow),
 	        T(test_x87_store_fault),
 	        T(test_x87_environment),
+	        T(test_x87_environment_real),
 	        T(test_mmx_aliasing),
 	        T(test_fxsave),
 	        T(test_xsave),
