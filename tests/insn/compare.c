@@ -150,8 +150,11 @@ static void outcome_exceptions(struct lenient *l, const struct decoded *d, const
 	/* Which of two faulting operands is read first. */
 	if (d->zi.meta.category == ZYDIS_CATEGORY_STRINGOP)
 		l->pf_detail = true;
-	if (d->zi.meta.category == ZYDIS_CATEGORY_STRINGOP && (k->in.rflags & FL_AC) && n->faulted && r->faulted)
+	if (d->zi.meta.category == ZYDIS_CATEGORY_STRINGOP && n->faulted && r->faulted && n->vector != r->vector)
 		l->skip = true;
+	/* Which registers POPA has loaded when a later one faults. */
+	if ((d->zi.mnemonic == ZYDIS_MNEMONIC_POPA || d->zi.mnemonic == ZYDIS_MNEMONIC_POPAD) && n->faulted)
+		l->gprs = 0xffff;
 	/* Whether ENTER's check that the new top of the stack is writable is a checked access too. */
 	if (d->zi.mnemonic == ZYDIS_MNEMONIC_ENTER && (k->in.rflags & FL_AC) && n->vector == EXC_AC)
 		l->skip = true;
@@ -168,6 +171,36 @@ static void outcome_exceptions(struct lenient *l, const struct decoded *d, const
 	if (n->faulted && d->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
 		ZydisRegisterGetClass(d->op[0].reg.value) == ZYDIS_REGCLASS_MMX)
 		l->mmx_mode = true;
+}
+
+u64 undefined_flags(const struct decoded *d)
+{
+	u64 fl = d->zi.cpu_flags ? d->zi.cpu_flags->undefined & FL_ARITH : 0;
+
+	switch (d->zi.meta.category) {
+	case ZYDIS_CATEGORY_SHIFT: return fl | FL_OF | FL_AF | FL_CF;
+	case ZYDIS_CATEGORY_ROTATE: return fl | FL_OF;
+	default: return fl;
+	}
+}
+
+/* Exceptions of a sequence: those of its instructions together. */
+static struct lenient sequence_exceptions(const struct forms *f, const struct insn_case *k, const struct outcome *n)
+{
+	struct lenient l = {0};
+	struct decoded d;
+	u32 at = 0;
+
+	for (unsigned i = 0; i < k->count; i++) {
+		if (!forms_accept(f, k->mode, k->code + at, INSN_MAX_LEN, &d))
+			break;
+		l.flags |= undefined_flags(&d);
+		at += d.zi.length;
+	}
+	if (n->faulted && n->vector == EXC_XM && (n->out.mxcsr & 0x18))
+		l.mxcsr |= 0x20;
+	l.mmx_mode = n->faulted; /* a conversion to MMX may have faulted, see above */
+	return l;
 }
 
 static struct lenient exceptions(const struct decoded *d, const struct insn_case *k)
@@ -322,12 +355,14 @@ int compare(const struct forms *f, const struct insn_case *k, const struct outco
 		differ(&c, "  the case does not decode\n");
 		return c.differs;
 	}
-	l = exceptions(&d, k);
-	outcome_exceptions(&l, &d, k, nat, ref);
+	l = k->count > 1 ? sequence_exceptions(f, k, nat) : exceptions(&d, k);
+	if (k->count == 1) {
+		outcome_exceptions(&l, &d, k, nat, ref);
+		if (nat->faulted)
+			l.flags = 0; /* nothing was done, so nothing is undefined */
+	}
 	if (l.skip)
-		return 0;
-	if (nat->faulted)
-		l.flags = 0; /* nothing was done, so nothing is undefined */
+		return COMPARE_EXCEPTED;
 	compare_end(&c, &l, nat, ref);
 	compare_gprs(&c, k, &l, &nat->out, &ref->out);
 	compare_x87(&c, &l, &nat->out.fpu, &ref->out.fpu);

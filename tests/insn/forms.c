@@ -397,6 +397,7 @@ int forms_create(struct forms *f, struct ref *r, bool with32)
 		ZydisDecoderEnableMode(&f->dec[m], ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
 		ZydisDecoderEnableMode(&f->dec[m], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
 	}
+	f->with32 = with32;
 	find_features(f, r);
 	if (!enum_all(f, MODE_64) || (with32 && !enum_all(f, MODE_32)))
 		return -1;

@@ -53,10 +53,19 @@ static u64 address_mask(const struct decoded *d)
 	return ones(d->zi.address_width / 8);
 }
 
+/* The stack's own accesses: their width is that of the stack segment, not the address size. */
+static bool is_stack(const ZydisDecodedOperand *o)
+{
+	return o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN && (o->mem.base == ZYDIS_REGISTER_RSP ||
+		o->mem.base == ZYDIS_REGISTER_ESP || o->mem.base == ZYDIS_REGISTER_SP);
+}
+
 u64 operand_ea(const struct decoded *d, const ZydisDecodedOperand *o, const struct regs *in, u32 i)
 {
 	u64 a = o->mem.disp.has_displacement ? (u64)o->mem.disp.value : 0;
 
+	if (is_stack(o))
+		return in->gpr[RSP];
 	if (o->mem.base == ZYDIS_REGISTER_RIP || o->mem.base == ZYDIS_REGISTER_EIP)
 		a += in->rip + d->zi.length;
 	else
@@ -225,7 +234,11 @@ static void place_operand(struct build *b, const ZydisDecodedOperand *o)
 
 	if (is_string(&b->d) && !canonical(a))
 		a = DATA_BASE + rng_below(&b->rng, 1024);
-	if (o->mem.base == ZYDIS_REGISTER_RIP || o->mem.base == ZYDIS_REGISTER_EIP)
+	if (is_stack(o)) {
+		if (!(b->placed & BIT(RSP)))
+			b->k->in.gpr[RSP] = a;
+		b->placed |= BIT(RSP);
+	} else if (o->mem.base == ZYDIS_REGISTER_RIP || o->mem.base == ZYDIS_REGISTER_EIP)
 		patch_disp(b, a - seg_base(&b->d, &b->k->in, o) - b->k->in.rip - b->d.zi.length);
 	else if (o->mem.base == ZYDIS_REGISTER_NONE && o->mem.index == ZYDIS_REGISTER_NONE)
 		patch_disp(b, a - seg_base(&b->d, &b->k->in, o));
@@ -463,6 +476,13 @@ static void place_frames(struct build *b)
 
 /* --- a case --- */
 
+static void to_32bit(struct regs *in)
+{
+	in->fs_base = in->gs_base = 0;
+	for (unsigned i = 0; i < 8; i++)
+		in->gpr[i] = (u32)in->gpr[i];
+}
+
 /* Completes the case around k->code; false if it may not run. */
 static bool complete(struct build *b)
 {
@@ -478,11 +498,8 @@ static bool complete(struct build *b)
 	if (rng_pct(&b->rng, 3))
 		k->in.rip = CODE_BASE + PAGE_SIZE - rng_below(&b->rng, INSN_MAX_LEN);
 	b->placed = 0;
-	if (k->mode == MODE_32) {
-		k->in.fs_base = k->in.gs_base = 0;
-		for (unsigned i = 0; i < 8; i++)
-			k->in.gpr[i] = (u32)k->in.gpr[i];
-	}
+	if (k->mode == MODE_32)
+		to_32bit(&k->in);
 	place_frames(b);
 	for (unsigned i = 0; i < b->d.zi.operand_count; i++)
 		if (is_memory(&b->d.op[i]))
@@ -506,23 +523,118 @@ static u64 case_seed(u64 seed, u64 index)
 	return rng_next(&r);
 }
 
-void gen_case(const struct forms *f, u64 seed, u64 index, struct insn_case *k)
+static const struct form *pick_form(struct build *b, u32 percent_int, u32 percent_vec)
 {
-	struct build b = {.f = f, .k = k, .rng = {case_seed(seed, index)}};
+	u32 pick = rng_below(&b->rng, 100);
+	enum family fam = pick < percent_int ? FAM_INT : pick < percent_int + percent_vec ? FAM_VEC : FAM_X87;
+
+	return &b->f->f[b->f->pick[fam][rng_below(&b->rng, b->f->npick[fam])]];
+}
+
+static void gen_single(struct build *b)
+{
+	struct insn_case *k = b->k;
 
 	for (;;) {
-		u32 pick = rng_below(&b.rng, 100);
-		enum family fam = pick < 40 ? FAM_INT : pick < 85 ? FAM_VEC : FAM_X87;
-		const struct form *t = &f->f[f->pick[fam][rng_below(&b.rng, f->npick[fam])]];
+		const struct form *t = pick_form(b, 40, 45);
 
 		memset(k, 0, sizeof(*k));
 		k->mode = (enum insn_mode)t->mode;
 		for (unsigned attempt = 0; attempt < 16; attempt++) {
-			encode_form(&b.rng, t, attempt, k->code);
-			if (complete(&b) && b.d.zi.mnemonic == (ZydisMnemonic)t->mnemonic)
+			encode_form(&b->rng, t, attempt, k->code);
+			if (complete(b) && b->d.zi.mnemonic == (ZydisMnemonic)t->mnemonic)
 				return;
 		}
 	}
+}
+
+/* --- sequences: instructions that work on registers only, the last may be a conditional jump ---
+ *
+ * What one instruction leaves to the next (above all flags, which the engine computes late) is not
+ * seen by single instructions, whose inputs are plain values.
+ */
+
+static bool fits_sequence(const struct build *b, u64 undefined)
+{
+	const struct decoded *d = &b->d;
+	u64 tested = d->zi.cpu_flags ? d->zi.cpu_flags->tested : 0;
+
+	if (tested & undefined)
+		return false;
+	for (unsigned i = 0; i < d->zi.operand_count; i++) {
+		if (is_memory(&d->op[i]))
+			return false;
+		/* RIP is no operand to compute with, RFLAGS as a whole holds undefined bits */
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && d->op[i].reg.value == ZYDIS_REGISTER_RIP &&
+			!d->zi.raw.imm[0].is_relative)
+			return false;
+	}
+	switch (d->zi.meta.category) {
+	case ZYDIS_CATEGORY_CALL: case ZYDIS_CATEGORY_RET: case ZYDIS_CATEGORY_UNCOND_BR: return false;
+	default: break;
+	}
+	/* their results, not only flags, may be undefined */
+	return d->zi.mnemonic != ZYDIS_MNEMONIC_SHLD && d->zi.mnemonic != ZYDIS_MNEMONIC_SHRD &&
+	       d->zi.meta.isa_ext != ZYDIS_ISA_EXT_X87;
+}
+
+static void aim_in_sequence(struct build *b, u8 *code)
+{
+	const struct ZydisDecodedInstructionRawImm_ *imm = &b->d.zi.raw.imm[0];
+	u64 rel = 16 + rng_below(&b->rng, 100); /* forward, behind the sequence's end */
+
+	memcpy(code + imm->offset, &rel, imm->size / 8);
+}
+
+/* Appends one instruction; true when it ends the sequence. */
+static bool append(struct build *b, u64 *undefined)
+{
+	struct insn_case *k = b->k;
+	u8 *code = k->code + k->len;
+
+	for (;;) {
+		const struct form *t = pick_form(b, 80, 20);
+		unsigned attempt = rng_below(&b->rng, 10);
+
+		if (t->mode != (u8)k->mode)
+			continue;
+		encode_form(&b->rng, t, attempt, code);
+		if (!forms_accept(b->f, k->mode, code, INSN_MAX_LEN, &b->d) || !fits_sequence(b, *undefined))
+			continue;
+		if (b->d.zi.raw.imm[0].is_relative)
+			aim_in_sequence(b, code);
+		*undefined |= undefined_flags(&b->d);
+		k->len = (u8)(k->len + b->d.zi.length);
+		k->count++;
+		return b->d.zi.raw.imm[0].is_relative;
+	}
+}
+
+static void gen_sequence(struct build *b)
+{
+	struct insn_case *k = b->k;
+	u32 count = 2 + rng_below(&b->rng, SEQ_MAX - 1);
+	u64 undefined = 0;
+
+	memset(k, 0, sizeof(*k));
+	k->mode = b->f->with32 && rng_pct(&b->rng, 30) ? MODE_32 : MODE_64;
+	value_regs(&b->rng, FILL_ANY, &k->in);
+	k->in.rip = CODE_BASE + 0x800 + rng_below(&b->rng, 0x1000);
+	if (k->mode == MODE_32)
+		to_32bit(&k->in);
+	while (k->count < count && !append(b, &undefined))
+		;
+	memset(k->code + k->len, 0xcc, sizeof(k->code) - k->len);
+}
+
+void gen_case(const struct forms *f, u64 seed, u64 index, struct insn_case *k)
+{
+	struct build b = {.f = f, .k = k, .rng = {case_seed(seed, index)}};
+
+	if (rng_pct(&b.rng, 15))
+		gen_sequence(&b);
+	else
+		gen_single(&b);
 }
 
 bool gen_from_bytes(const struct forms *f, enum insn_mode mode, const u8 *bytes, u32 len, u64 seed,

@@ -133,6 +133,7 @@ struct forms {
 	u32 *pick[FAM_N]; /* indices by family */
 	u32 npick[FAM_N];
 	ZydisDecoder dec[2];
+	bool with32;
 	bool feature[ZYDIS_ISA_EXT_MAX_VALUE + 1]; /* by extension: host has it and guest sees it */
 	bool set[ZYDIS_ISA_SET_MAX_VALUE + 1];
 };
@@ -172,7 +173,10 @@ void gen_data_template(u64 seed, u8 *data);
 
 /* --- compare.c --- */
 #define DIFF_TEXT 2048
-/* Number of differences; text lists them. */
+/* EFLAGS bits that an instruction may leave undefined, whatever its operands are. */
+u64 undefined_flags(const struct decoded *d);
+/* Number of differences; text lists them. COMPARE_EXCEPTED: the outcome is implementation specific as a whole. */
+#define COMPARE_EXCEPTED (-1)
 int compare(const struct forms *f, const struct insn_case *k, const struct outcome *nat, const struct outcome *ref,
 	const u8 *nat_data, const u8 *ref_data, char text[DIFF_TEXT]);
 

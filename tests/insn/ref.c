@@ -125,8 +125,11 @@ static void load(struct ref *r, const struct insn_case *k)
 	s.fpu = k->in.fpu;
 	s.mxcsr = k->in.mxcsr;
 	memcpy(s.vec, k->in.vec, sizeof(s.vec));
-	if (k->mode == MODE_32)
+	if (k->mode == MODE_32) {
 		s.seg[SEG_CS] = flat(0x23, ATTR_CODE32);
+		/* null selectors, which outside of 64-bit mode cannot be used */
+		s.seg[SEG_FS] = s.seg[SEG_GS] = (struct x86_seg){.attr = SEG_ATTR_UNUSABLE};
+	}
 	cpu_set_state(r->cpu, &s);
 }
 

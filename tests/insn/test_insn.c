@@ -1,10 +1,10 @@
 /*
- * Differential test of single instructions: reference engine against the host CPU.
+ * Differential test of single instructions and short sequences: reference engine against the host CPU.
  *
- *   test_insn [--seed N] [--cases N] [--case K] [--regress FILE] [--only MNEMONIC] [--32] [--table]
+ *   test_insn [--seed N] [--cases N] [--case K] [--regress FILE] [--only MNEMONIC] [--64] [--table]
  *             [--show N] [--seconds N] [--self]
  *
- * --case K runs one case of the seed and prints it. --self compares the host with itself. --seconds
+ * --64 leaves out 32-bit code. --case K runs one case of the seed and prints it. --self compares the host with itself. --seconds
  * draws new seeds until the time is up (for long runs by hand). Exit status 1 when anything differs,
  * 77 (skipped) when the host cannot run it.
  */
@@ -25,7 +25,7 @@ struct test {
 	bool have_one, with32, table, self, quiet;
 	long seconds, show;
 	const char *regress, *only;
-	u64 ran[FAM_N], faults, differs;
+	u64 ran, sequences, ran32, faults, excepted, differs;
 	u32 bad_by_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 	u32 ran_by_mnemonic[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 };
@@ -51,7 +51,7 @@ static bool still_differs(struct test *t, const struct insn_case *k)
 {
 	char text[DIFF_TEXT];
 
-	return run_both(t, k, text) != 0;
+	return run_both(t, k, text) > 0;
 }
 
 static void try_zero(struct test *t, struct insn_case *k, void *field, const void *plain, u32 len)
@@ -88,6 +88,8 @@ static void shrink(struct test *t, struct insn_case *k)
 		if (d.op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			addresses |= BIT(ZydisRegisterGetId(d.op[i].mem.base) & 15) |
 				     BIT(ZydisRegisterGetId(d.op[i].mem.index) & 15);
+	if (k->count > 1)
+		addresses = 0; /* sequences work on registers only */
 	for (unsigned i = 0; i < 16; i++) {
 		bool branch = d.zi.meta.category == ZYDIS_CATEGORY_CALL ||
 			      d.zi.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
@@ -116,6 +118,10 @@ static void run_case(struct test *t, struct insn_case *k, const char *what, u64 
 	if (!forms_accept(&t->forms, k->mode, k->code, INSN_MAX_LEN, &d))
 		return;
 	t->ran_by_mnemonic[d.zi.mnemonic]++;
+	t->sequences += k->count > 1;
+	t->ran32 += k->mode == MODE_32;
+	t->excepted += n == COMPARE_EXCEPTED;
+	n = MAX(n, 0);
 	if (n == 0 && !t->have_one)
 		return;
 	t->differs += n != 0;
@@ -152,7 +158,7 @@ static void run_seed(struct test *t)
 		gen_case(&t->forms, t->seed, i, &k);
 		if (wanted(t, &k)) {
 			run_case(t, &k, "random", i);
-			t->ran[0]++;
+			t->ran++;
 		}
 		if (t->have_one)
 			break;
@@ -186,7 +192,7 @@ static int run_regress(struct test *t)
 			if (!gen_from_bytes(&t->forms, mode == 32 ? MODE_32 : MODE_64, bytes, len, seed + i, &k))
 				continue;
 			run_case(t, &k, "regress line", number);
-			t->ran[0]++;
+			t->ran++;
 		}
 	}
 	fclose(in);
@@ -235,15 +241,17 @@ static void print_summary(struct test *t)
 		known[m] = true;
 	}
 	free(known);
-	printf("insn: %llu cases, %u mnemonics in %u forms, %u without a case, %llu ended in a fault, %llu differ\n",
-		(unsigned long long)t->ran[0], tested, t->forms.n, forms_without, (unsigned long long)t->faults,
-		(unsigned long long)t->differs);
+	printf("insn: %llu cases (%llu sequences, %llu in 32-bit mode), %u mnemonics in %u forms, %u without a case, "
+	       "%llu ended in a fault, %llu excepted, %llu differ\n",
+		(unsigned long long)t->ran, (unsigned long long)t->sequences, (unsigned long long)t->ran32, tested,
+		t->forms.n, forms_without, (unsigned long long)t->faults,
+		(unsigned long long)t->excepted, (unsigned long long)t->differs);
 }
 
 static int parse(struct test *t, int argc, char **argv)
 {
 	static const struct option options[] = {{"seed", 1, NULL, 's'}, {"cases", 1, NULL, 'n'},
-		{"case", 1, NULL, 'c'}, {"regress", 1, NULL, 'r'}, {"only", 1, NULL, 'o'}, {"32", 0, NULL, '3'},
+		{"case", 1, NULL, 'c'}, {"regress", 1, NULL, 'r'}, {"only", 1, NULL, 'o'}, {"64", 0, NULL, '6'},
 		{"table", 0, NULL, 't'}, {"show", 1, NULL, 'w'}, {"seconds", 1, NULL, 'S'}, {"self", 0, NULL, 'x'},
 		{NULL, 0, NULL, 0}};
 	int o;
@@ -255,7 +263,7 @@ static int parse(struct test *t, int argc, char **argv)
 		case 'c': t->one = strtoull(optarg, NULL, 0), t->have_one = true; break;
 		case 'r': t->regress = optarg; break;
 		case 'o': t->only = optarg; break;
-		case '3': t->with32 = true; break;
+		case '6': t->with32 = false; break;
 		case 't': t->table = true; break;
 		case 'w': t->show = strtol(optarg, NULL, 0); break;
 		case 'S': t->seconds = strtol(optarg, NULL, 0); break;
@@ -292,6 +300,7 @@ int main(int argc, char **argv)
 	t->seed = 1;
 	t->cases = 200000;
 	t->show = 1;
+	t->with32 = true;
 	if (parse(t, argc, argv) < 0)
 		return 2;
 	rc = native_create(&t->n, t->data, &why);
