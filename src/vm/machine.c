@@ -209,7 +209,7 @@ static void strict_hole(void *opaque, u64 port, unsigned size, bool write)
 static int build_lapics(struct machine *m)
 {
 	const struct lapic_set_config c = {.count = m->vm->config->ncpus, .timers = loop_timers(m->vm->loop),
-		.clock = &m->vm->clock, .x2apic = m->vm->config->x2apic, .pic_ack = pic_ack, .eoi = apic_eoi, .opaque = m};
+		.clock = &m->vm->clock, .x2apic = starts_in_x2apic(m->vm->config), .pic_ack = pic_ack, .eoi = apic_eoi, .opaque = m};
 
 	return m->own_irqchips ? lapic_set_init(&m->lapics, &c) : 0;
 }
@@ -566,7 +566,7 @@ static int describe(struct machine *m, struct err *e)
 	b->mem = &m->vm->mem;
 	b->acpi = c->acpi;
 	b->mptable = !c->no_mptable;
-	b->x2apic = c->x2apic;
+	b->x2apic = starts_in_x2apic(c);
 	if (c->uuid && parse_uuid(c->uuid, b->uuid) < 0)
 		return err_usage(e, "-U %s: not a UUID", c->uuid);
 	if (!c->uuid)

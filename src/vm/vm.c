@@ -103,7 +103,7 @@ static int set_states(struct vm *vm, const struct x86_state *bsp, struct err *e)
 
 		if (n)
 			x86_state_reset(&s, false);
-		if (vm->config->x2apic)
+		if (starts_in_x2apic(vm->config))
 			s.apic_base |= APIC_BASE_X2APIC;
 		rc = vm->accel->set_state(vm->cpu[n].vcpu, &s);
 		if (rc < 0)
@@ -142,7 +142,7 @@ static int create_accel(struct vm *vm, struct err *e)
 	const struct vm_config *c = vm->config;
 	struct accel_config ac = {
 		.ncpus = c->ncpus,
-		.x2apic = c->x2apic,
+		.x2apic = starts_in_x2apic(c),
 		.lax_msr = c->lax_msr,
 		.exit_on_hlt = c->exit_on_hlt,
 		.exit_on_pause = c->exit_on_pause,

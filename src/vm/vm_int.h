@@ -45,5 +45,14 @@ struct vm {
 	unsigned stop_requests; /* signals that asked for an end */
 };
 
+/*
+ * -x without -A has no table that would tell a guest of x2APIC mode, and kernels without MP table support
+ * touch the xAPIC page then: their CPUs start in xAPIC mode and may switch.
+ */
+static inline bool starts_in_x2apic(const struct vm_config *c)
+{
+	return c->x2apic && c->acpi;
+}
+
 /* Ends the machine with this exit status unless something ended it before. Any thread. */
 void vm_stop(struct vm *vm, int status);
