@@ -88,7 +88,7 @@ def test_memory_beyond_host():
 
 
 def test_too_little_memory():
-    refused(run("-m", "16M", *with_kernel(kernel(), initramfs())), FAILED, "memory")
+    refused(run("-m", "16M", *with_kernel(kernel(), initramfs())), FAILED, "RAM", "16384")
 
 
 def test_long_command_line():
@@ -154,5 +154,6 @@ def test_power_button():
     """SIGTERM presses the power button; the second one ends a guest that does not listen."""
     machine = Machine.linux("-A").shell()
     machine.child.kill(15)
+    machine.expect("power button pressed")
     machine.child.kill(15)
     assert machine.wait() == 100

@@ -196,11 +196,11 @@ static int judge(struct probe *p, struct err *e)
 	if (rc < 0)
 		return err_errno(e, rc, "cannot test KVM");
 	if (exit != RUN_KICKED)
-		return err_set(e, -ENOTSUP, "its KVM cannot run a test program (a software KVM?)");
+		return err_set(e, -ENOTSUP, "this host's KVM cannot run a test program (a software KVM?)");
 	if (__atomic_load_n(&p->answer, __ATOMIC_SEQ_CST) != RESULT_OK)
-		return err_set(e, -ENOTSUP, "its KVM did not finish a test program (a software KVM?)");
+		return err_set(e, -ENOTSUP, "this host's KVM did not finish a test program (a software KVM?)");
 	if (spent > FLOOR_NS && spent > native * SLOWER_MAX)
-		return err_set(e, -ENOTSUP, "its KVM runs code %llu times slower than the CPU (a software KVM)",
+		return err_set(e, -ENOTSUP, "this host's KVM runs code %llu times slower than the CPU (a software KVM)",
 			(unsigned long long)(spent / MAX(native, 1)));
 	return 0;
 }
