@@ -86,12 +86,11 @@ static void wrap_rip(struct cpu *c)
 		c->gpr[REG_RIP] = (u32)c->gpr[REG_RIP];
 }
 
-enum run_exit interp_run(struct cpu *c)
+/* Apart from setjmp's frame, so that the compiler keeps c in a register. */
+static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
 {
 	enum run_exit why;
 
-	if (setjmp(c->fault_jmp))
-		cpu_fault_taken(c);
 	for (;;) {
 		if (unlikely(c->slow & SLOW_EVENT)) {
 			if (c->shutdown)
@@ -110,6 +109,13 @@ enum run_exit interp_run(struct cpu *c)
 		else
 			run_next(c);
 	}
+}
+
+enum run_exit interp_run(struct cpu *c)
+{
+	if (setjmp(c->fault_jmp))
+		cpu_fault_taken(c);
+	return run_loop(c);
 }
 
 void interp_step(struct cpu *c, struct step_result *r)
