@@ -132,8 +132,8 @@ static int top(const u32 bits[8])
 	return -1;
 }
 
-/* What a CPU does that was told: look, take, and later end it. */
-static void cpu_turn(struct board *b, unsigned n, struct input *in)
+/* What a CPU does that was told: look and take. */
+static void cpu_turn(struct board *b, unsigned n)
 {
 	struct lapic *l = &b->set.lapic[n];
 	bool pending = lapic_intc_ops.pending(l), ext = l->extint || l->lint[0];
@@ -152,8 +152,12 @@ static void cpu_turn(struct board *b, unsigned n, struct input *in)
 		check((u32)(vector & 0xf0) > (l->tpr & 0xf0));
 		check(top(l->isr) == vector);
 	}
-	if (take(in, 1) & 1)
-		lapic_intc_ops.mmio_write(l, 0xb0, 4, 0);
+}
+
+static void end_interrupt(struct lapic *l)
+{
+	lapic_intc_ops.mmio_write(l, 0xb0, 4, 0);
+	lapic_intc_ops.msr_write(l, 0x80b, 0);
 }
 
 static void ioapic_access(struct board *b, struct input *in)
@@ -214,6 +218,28 @@ static void advance(struct board *b, struct input *in)
 	b->clock.ns = end;
 }
 
+/* As an operating system leaves it: without this a random stream keeps LAPICs off most of the time. */
+static void make_sane(struct lapic *l)
+{
+	lapic_intc_ops.msr_write(l, MSR_APIC_BASE, l->base | APIC_BASE_ENABLE);
+	lapic_intc_ops.mmio_write(l, 0xf0, 4, 0x1ff);
+	lapic_intc_ops.msr_write(l, 0x80f, 0x1ff);
+	lapic_intc_ops.cr8_write(l, 0);
+}
+
+static void special(struct board *b, struct lapic *l, unsigned what, struct input *in)
+{
+	const struct apic_message m = {
+	        .dest = l->id, .vector = (u8)take(in, 1), .level = what & 1, .assert = true};
+
+	switch (what) {
+	case 0 ... 9: lapic_set_send(&b->set, &m); break;
+	case 10 ... 13: make_sane(l); break;
+	case 14: lapic_intc_ops.init(l); break;
+	default: lapic_intc_ops.tsc_moved(l, take(in, 8)); break;
+	}
+}
+
 static void step(struct board *b, struct input *in)
 {
 	u64 op = take(in, 1);
@@ -223,7 +249,8 @@ static void step(struct board *b, struct input *in)
 	switch (op & 15) {
 	case 0 ... 3: mmio(l, in); break;
 	case 4 ... 5: msr(l, in); break;
-	case 6 ... 8: cpu_turn(b, n, in); break;
+	case 6 ... 7: cpu_turn(b, n); break;
+	case 8: end_interrupt(l); break;
 	case 9 ... 10: ioapic_access(b, in); break;
 	case 11 ... 12: outside(b, in); break;
 	case 13: advance(b, in); break;
@@ -233,12 +260,7 @@ static void step(struct board *b, struct input *in)
 		else
 			check(lapic_intc_ops.cr8_read(l) < 16);
 		break;
-	default:
-		if (op == 0xff)
-			lapic_intc_ops.init(l);
-		else
-			lapic_intc_ops.tsc_moved(l, take(in, 8));
-		break;
+	default: special(b, l, op >> 4, in); break;
 	}
 }
 

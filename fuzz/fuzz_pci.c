@@ -181,6 +181,22 @@ static void check_space(const struct space *s)
 	}
 }
 
+/* A mapped BAR is where its register says, and decoding is on. */
+static void check_bars(const struct pci_dev *d)
+{
+	for (unsigned n = 0; n < ARRAY_SIZE(d->bar); n++) {
+		const struct pci_bar *bar = &d->bar[n];
+		u64 addr = get_le32(&d->cfg[PCI_BAR0 + 4 * n]) & (bar->kind == PCI_BAR_IO ? ~3u : ~15u);
+
+		if (!bar->region.mapped)
+			continue;
+		if (bar->kind == PCI_BAR_MEM64)
+			addr |= (u64)get_le32(&d->cfg[PCI_BAR0 + 4 * n + 4]) << 32;
+		check(bar->region.base == addr && addr != 0 && addr % bar->size == 0);
+		check(d->cfg[PCI_COMMAND] & (bar->kind == PCI_BAR_IO ? PCI_CMD_IO : PCI_CMD_MEM));
+	}
+}
+
 /* A device drives its line when it wants to, INTx is not disabled and no kind of MSI is on. */
 static bool drives(struct pci_dev *d)
 {
@@ -293,6 +309,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t len)
 		check_space(&b->memory);
 		check_space(&b->ports);
 		check_lines(b);
+		for (u32 n = 0; n < b->host.ndevs; n++)
+			check_bars(b->host.devs[n]);
 	}
 	board_fini(b, host_first);
 	free(b);
