@@ -257,7 +257,7 @@ static int add(struct pci_host *h, struct pci_dev *d, unsigned bus, unsigned slo
 
 	if (find(h, bus, slot, func) || (d->pirq_reg && h->router))
 		return -EEXIST;
-	p = realloc(h->devs, (h->ndevs + 1) * sizeof(*p));
+	p = realloc(h->devs, (h->ndevs + 1) * sizeof(struct pci_dev *));
 	if (!p)
 		return -ENOMEM;
 	h->devs = p;
@@ -378,7 +378,7 @@ int pci_assign(struct pci_host *h)
 	h->next_mmio = h->cfg.mmio_base;
 	h->next_mmio64 = h->cfg.mmio64_base;
 	if (h->ndevs)
-		qsort(h->devs, h->ndevs, sizeof(*h->devs), by_address);
+		qsort(h->devs, h->ndevs, sizeof(struct pci_dev *), by_address);
 	for (u32 n = 0; n < h->ndevs && rc == 0; n++)
 		rc = assign_device(h, h->devs[n]);
 	if (rc == 0)

@@ -15,7 +15,7 @@
 #define MSI_ENABLE 0x01
 #define MSIX_ENABLE 0x8000
 #define MSIX_MASK_ALL 0x4000
-#define MSIX_PBA 0x1000
+#define MSIX_PBA 0x1000ull
 #define MSIX_VECTOR_MASKED 1u
 
 /* --- INTx --- */
@@ -344,7 +344,7 @@ int pci_add_msix(struct pci_dev *d, unsigned vectors, unsigned bar)
 	put_le16(&d->cfg[cap + 2], (u16)(vectors - 1));
 	put_le16(&d->wmask[cap + 2], MSIX_ENABLE | MSIX_MASK_ALL);
 	put_le32(&d->cfg[cap + 4], bar);
-	put_le32(&d->cfg[cap + 8], MSIX_PBA | bar);
+	put_le32(&d->cfg[cap + 8], (u32)MSIX_PBA | bar);
 	pci_add_bar(d, bar, PCI_BAR_MEM32, 2 * MSIX_PBA, &msix_ops, d, NULL);
 	return 0;
 }

@@ -52,7 +52,7 @@ static int grow(struct space *s)
 
 	if (s->count < s->cap)
 		return 0;
-	p = realloc(s->sorted, cap * sizeof(*p));
+	p = realloc(s->sorted, cap * sizeof(struct region *));
 	if (!p)
 		return -ENOMEM;
 	s->sorted = p;
@@ -76,7 +76,7 @@ static int insert(struct space *s, struct region *r)
 	rc = grow(s);
 	if (rc < 0)
 		return rc;
-	memmove(&s->sorted[at + 1], &s->sorted[at], (s->count - at) * sizeof(*s->sorted));
+	memmove(&s->sorted[at + 1], &s->sorted[at], (s->count - at) * sizeof(struct region *));
 	s->sorted[at] = r;
 	s->count++;
 	r->mapped = true;
@@ -101,7 +101,7 @@ void space_remove(struct space *s, struct region *r)
 	if (r->mapped) {
 		at = first_reaching(s, r->base);
 		s->count--;
-		memmove(&s->sorted[at], &s->sorted[at + 1], (s->count - at) * sizeof(*s->sorted));
+		memmove(&s->sorted[at], &s->sorted[at + 1], (s->count - at) * sizeof(struct region *));
 		r->mapped = false;
 	}
 	pthread_rwlock_unlock(&s->lock);

@@ -37,7 +37,7 @@ static inline void on_signal(void *opaque, enum cpu_signal sig, u8 arg)
 {
 	struct cpu_probe *p = opaque;
 
-	p->signals[sig]++;
+	__atomic_fetch_add(&p->signals[sig], 1, __ATOMIC_RELAXED);
 	if (sig == CPU_SIG_SIPI)
 		p->sipi = arg;
 }
