@@ -26,7 +26,7 @@ static struct fuzz *set_up(void)
 		abort();
 	gen_data_template(1, z->data);
 	if (native_create(&z->native, z->data, &why) < 0 || ref_create(&z->ref, z->data) < 0 ||
-		forms_create(&z->forms, z->ref, true) < 0) {
+	        forms_create(&z->forms, z->ref, true) < 0) {
 		fprintf(stderr, "fuzz_insn: %s\n", why);
 		exit(77);
 	}
@@ -68,8 +68,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t len)
 	if (len < 10)
 		return 0;
 	seed = get_le64(data + 1);
-	if (!gen_from_bytes(&z->forms, data[0] & 1 ? MODE_32 : MODE_64, data + 9, (u32)MIN(len - 9, INSN_MAX_LEN), seed,
-		    &k))
+	if (!gen_from_bytes(&z->forms, data[0] & 1 ? MODE_32 : MODE_64, data + 9,
+	            (u32)MIN(len - 9, INSN_MAX_LEN), seed, &k))
 		gen_case(&z->forms, seed, data[9], &k);
 	run(z, &k);
 	return 0;

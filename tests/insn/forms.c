@@ -16,31 +16,65 @@ struct feature_bit {
 	u8 reg, bit; /* reg: 0..3 EAX..EDX */
 };
 static const struct feature_bit feature_bits[] = {
-	{ZYDIS_ISA_SET_ADOX_ADCX, 7, 1, 19}, {ZYDIS_ISA_SET_AES, 1, 2, 25}, {ZYDIS_ISA_SET_AVX, 1, 2, 28},
-	{ZYDIS_ISA_SET_AVX2, 7, 1, 5}, {ZYDIS_ISA_SET_AVX2GATHER, 7, 1, 5}, {ZYDIS_ISA_SET_AVXAES, 1, 2, 25},
-	{ZYDIS_ISA_SET_BMI1, 7, 1, 3}, {ZYDIS_ISA_SET_BMI2, 7, 1, 8}, {ZYDIS_ISA_SET_CLFLUSHOPT, 7, 1, 23},
-	{ZYDIS_ISA_SET_CLWB, 7, 1, 24}, {ZYDIS_ISA_SET_CMPXCHG16B, 1, 2, 13}, {ZYDIS_ISA_SET_F16C, 1, 2, 29},
-	{ZYDIS_ISA_SET_FMA, 1, 2, 12}, {ZYDIS_ISA_SET_LAHF, 0x80000001, 2, 0}, {ZYDIS_ISA_SET_LZCNT, 0x80000001, 2, 5},
-	{ZYDIS_ISA_SET_MOVBE, 1, 2, 22}, {ZYDIS_ISA_SET_PCLMULQDQ, 1, 2, 1}, {ZYDIS_ISA_SET_POPCNT, 1, 2, 23},
-	{ZYDIS_ISA_SET_RDWRFSGS, 7, 1, 0}, {ZYDIS_ISA_SET_SHA, 7, 1, 29}, {ZYDIS_ISA_SET_SSE, 1, 3, 25},
-	{ZYDIS_ISA_SET_SSE2, 1, 3, 26}, {ZYDIS_ISA_SET_SSE2MMX, 1, 3, 26}, {ZYDIS_ISA_SET_SSE3, 1, 2, 0},
-	{ZYDIS_ISA_SET_SSE3X87, 1, 2, 0}, {ZYDIS_ISA_SET_SSE4, 1, 2, 19}, {ZYDIS_ISA_SET_SSE42, 1, 2, 20},
-	{ZYDIS_ISA_SET_SSEMXCSR, 1, 3, 25}, {ZYDIS_ISA_SET_SSE_PREFETCH, 1, 3, 25}, {ZYDIS_ISA_SET_SSSE3, 1, 2, 9},
-	{ZYDIS_ISA_SET_SSSE3MMX, 1, 2, 9}, {ZYDIS_ISA_SET_PENTIUMMMX, 1, 3, 23}, {ZYDIS_ISA_SET_X87, 1, 3, 0},
-	{ZYDIS_ISA_SET_CMOV, 1, 3, 15}, {ZYDIS_ISA_SET_FCMOV, 1, 3, 15},
-	{ZYDIS_ISA_SET_FXSAVE, 1, 3, 24}, {ZYDIS_ISA_SET_FXSAVE64, 1, 3, 24}, {ZYDIS_ISA_SET_CLFSH, 1, 3, 19},
-	{ZYDIS_ISA_SET_PREFETCH_NOP, 0x80000001, 2, 8},
+        {ZYDIS_ISA_SET_ADOX_ADCX, 7, 1, 19},
+        {ZYDIS_ISA_SET_AES, 1, 2, 25},
+        {ZYDIS_ISA_SET_AVX, 1, 2, 28},
+        {ZYDIS_ISA_SET_AVX2, 7, 1, 5},
+        {ZYDIS_ISA_SET_AVX2GATHER, 7, 1, 5},
+        {ZYDIS_ISA_SET_AVXAES, 1, 2, 25},
+        {ZYDIS_ISA_SET_BMI1, 7, 1, 3},
+        {ZYDIS_ISA_SET_BMI2, 7, 1, 8},
+        {ZYDIS_ISA_SET_CLFLUSHOPT, 7, 1, 23},
+        {ZYDIS_ISA_SET_CLWB, 7, 1, 24},
+        {ZYDIS_ISA_SET_CMPXCHG16B, 1, 2, 13},
+        {ZYDIS_ISA_SET_F16C, 1, 2, 29},
+        {ZYDIS_ISA_SET_FMA, 1, 2, 12},
+        {ZYDIS_ISA_SET_LAHF, 0x80000001, 2, 0},
+        {ZYDIS_ISA_SET_LZCNT, 0x80000001, 2, 5},
+        {ZYDIS_ISA_SET_MOVBE, 1, 2, 22},
+        {ZYDIS_ISA_SET_PCLMULQDQ, 1, 2, 1},
+        {ZYDIS_ISA_SET_POPCNT, 1, 2, 23},
+        {ZYDIS_ISA_SET_RDWRFSGS, 7, 1, 0},
+        {ZYDIS_ISA_SET_SHA, 7, 1, 29},
+        {ZYDIS_ISA_SET_SSE, 1, 3, 25},
+        {ZYDIS_ISA_SET_SSE2, 1, 3, 26},
+        {ZYDIS_ISA_SET_SSE2MMX, 1, 3, 26},
+        {ZYDIS_ISA_SET_SSE3, 1, 2, 0},
+        {ZYDIS_ISA_SET_SSE3X87, 1, 2, 0},
+        {ZYDIS_ISA_SET_SSE4, 1, 2, 19},
+        {ZYDIS_ISA_SET_SSE42, 1, 2, 20},
+        {ZYDIS_ISA_SET_SSEMXCSR, 1, 3, 25},
+        {ZYDIS_ISA_SET_SSE_PREFETCH, 1, 3, 25},
+        {ZYDIS_ISA_SET_SSSE3, 1, 2, 9},
+        {ZYDIS_ISA_SET_SSSE3MMX, 1, 2, 9},
+        {ZYDIS_ISA_SET_PENTIUMMMX, 1, 3, 23},
+        {ZYDIS_ISA_SET_X87, 1, 3, 0},
+        {ZYDIS_ISA_SET_CMOV, 1, 3, 15},
+        {ZYDIS_ISA_SET_FCMOV, 1, 3, 15},
+        {ZYDIS_ISA_SET_FXSAVE, 1, 3, 24},
+        {ZYDIS_ISA_SET_FXSAVE64, 1, 3, 24},
+        {ZYDIS_ISA_SET_CLFSH, 1, 3, 19},
+        {ZYDIS_ISA_SET_PREFETCH_NOP, 0x80000001, 2, 8},
+        {ZYDIS_ISA_SET_XSAVE, 1, 2, 27},
+        {ZYDIS_ISA_SET_XSAVEOPT, 0xd, 0, 0},
+        {ZYDIS_ISA_SET_XSAVEC, 0xd, 0, 1},
 };
 /* Part of every x86-64 CPU. */
-static const u16 base_sets[] = {ZYDIS_ISA_SET_I86, ZYDIS_ISA_SET_I186, ZYDIS_ISA_SET_I286REAL, ZYDIS_ISA_SET_I386,
-	ZYDIS_ISA_SET_I486, ZYDIS_ISA_SET_I486REAL, ZYDIS_ISA_SET_PENTIUMREAL, ZYDIS_ISA_SET_LONGMODE,
-	ZYDIS_ISA_SET_PPRO, ZYDIS_ISA_SET_FAT_NOP, ZYDIS_ISA_SET_PAUSE, ZYDIS_ISA_SET_X87};
+static const u16 base_sets[] = {ZYDIS_ISA_SET_I86, ZYDIS_ISA_SET_I186, ZYDIS_ISA_SET_I286REAL,
+        ZYDIS_ISA_SET_I386, ZYDIS_ISA_SET_I486, ZYDIS_ISA_SET_I486REAL, ZYDIS_ISA_SET_PENTIUMREAL,
+        ZYDIS_ISA_SET_LONGMODE, ZYDIS_ISA_SET_PPRO, ZYDIS_ISA_SET_FAT_NOP, ZYDIS_ISA_SET_PAUSE,
+        ZYDIS_ISA_SET_X87};
+
+static u32 subleaf_of(const struct feature_bit *b)
+{
+	return b->leaf == 0xd ? 1 : 0;
+}
 
 static bool host_has(const struct feature_bit *b)
 {
 	u32 r[4];
 
-	if (!__get_cpuid_count(b->leaf, 0, &r[0], &r[1], &r[2], &r[3]))
+	if (!__get_cpuid_count(b->leaf, subleaf_of(b), &r[0], &r[1], &r[2], &r[3]))
 		return false;
 	return r[b->reg] >> b->bit & 1;
 }
@@ -53,7 +87,7 @@ static void find_features(struct forms *f, struct ref *r)
 		const struct feature_bit *b = &feature_bits[i];
 		u32 guest[4];
 
-		ref_cpuid(r, b->leaf, 0, guest);
+		ref_cpuid(r, b->leaf, subleaf_of(b), guest);
 		f->set[b->set] = (guest[b->reg] >> b->bit & 1) && host_has(b);
 	}
 	/* Zydis knows AVX forms of these by their own sets only in part; they need both bits. */
@@ -68,23 +102,53 @@ static void find_features(struct forms *f, struct ref *r)
 static bool barred_mnemonic(ZydisMnemonic m)
 {
 	switch (m) {
-	case ZYDIS_MNEMONIC_SYSCALL: case ZYDIS_MNEMONIC_SYSENTER: case ZYDIS_MNEMONIC_SYSEXIT:
-	case ZYDIS_MNEMONIC_SYSRET: case ZYDIS_MNEMONIC_INT: case ZYDIS_MNEMONIC_INT1: case ZYDIS_MNEMONIC_INT3:
-	case ZYDIS_MNEMONIC_INTO: case ZYDIS_MNEMONIC_IRET: case ZYDIS_MNEMONIC_IRETD: case ZYDIS_MNEMONIC_IRETQ:
-	case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP: case ZYDIS_MNEMONIC_RDPMC:
-	case ZYDIS_MNEMONIC_RDRAND: case ZYDIS_MNEMONIC_RDSEED: case ZYDIS_MNEMONIC_RDPID:
-	case ZYDIS_MNEMONIC_CPUID: case ZYDIS_MNEMONIC_XGETBV: case ZYDIS_MNEMONIC_LAR: case ZYDIS_MNEMONIC_LSL:
-	case ZYDIS_MNEMONIC_VERR: case ZYDIS_MNEMONIC_VERW: case ZYDIS_MNEMONIC_ARPL: case ZYDIS_MNEMONIC_SLDT:
-	case ZYDIS_MNEMONIC_STR: case ZYDIS_MNEMONIC_SMSW: case ZYDIS_MNEMONIC_SGDT: case ZYDIS_MNEMONIC_SIDT:
-	case ZYDIS_MNEMONIC_LDS: case ZYDIS_MNEMONIC_LES: case ZYDIS_MNEMONIC_LFS: case ZYDIS_MNEMONIC_LGS:
-	case ZYDIS_MNEMONIC_LSS: case ZYDIS_MNEMONIC_MONITOR: case ZYDIS_MNEMONIC_MWAIT:
-	case ZYDIS_MNEMONIC_UD0: case ZYDIS_MNEMONIC_UD1: case ZYDIS_MNEMONIC_RSM: case ZYDIS_MNEMONIC_SALC:
-	case ZYDIS_MNEMONIC_CLZERO: case ZYDIS_MNEMONIC_HLT:
+	case ZYDIS_MNEMONIC_SYSCALL:
+	case ZYDIS_MNEMONIC_SYSENTER:
+	case ZYDIS_MNEMONIC_SYSEXIT:
+	case ZYDIS_MNEMONIC_SYSRET:
+	case ZYDIS_MNEMONIC_INT:
+	case ZYDIS_MNEMONIC_INT1:
+	case ZYDIS_MNEMONIC_INT3:
+	case ZYDIS_MNEMONIC_INTO:
+	case ZYDIS_MNEMONIC_IRET:
+	case ZYDIS_MNEMONIC_IRETD:
+	case ZYDIS_MNEMONIC_IRETQ:
+	case ZYDIS_MNEMONIC_RDTSC:
+	case ZYDIS_MNEMONIC_RDTSCP:
+	case ZYDIS_MNEMONIC_RDPMC:
+	case ZYDIS_MNEMONIC_RDRAND:
+	case ZYDIS_MNEMONIC_RDSEED:
+	case ZYDIS_MNEMONIC_RDPID:
+	case ZYDIS_MNEMONIC_CPUID:
+	case ZYDIS_MNEMONIC_XGETBV:
+	case ZYDIS_MNEMONIC_LAR:
+	case ZYDIS_MNEMONIC_LSL:
+	case ZYDIS_MNEMONIC_VERR:
+	case ZYDIS_MNEMONIC_VERW:
+	case ZYDIS_MNEMONIC_ARPL:
+	case ZYDIS_MNEMONIC_SLDT:
+	case ZYDIS_MNEMONIC_STR:
+	case ZYDIS_MNEMONIC_SMSW:
+	case ZYDIS_MNEMONIC_SGDT:
+	case ZYDIS_MNEMONIC_SIDT:
+	case ZYDIS_MNEMONIC_LDS:
+	case ZYDIS_MNEMONIC_LES:
+	case ZYDIS_MNEMONIC_LFS:
+	case ZYDIS_MNEMONIC_LGS:
+	case ZYDIS_MNEMONIC_LSS:
+	case ZYDIS_MNEMONIC_MONITOR:
+	case ZYDIS_MNEMONIC_MWAIT:
+	case ZYDIS_MNEMONIC_UD0:
+	case ZYDIS_MNEMONIC_UD1:
+	case ZYDIS_MNEMONIC_RSM:
+	case ZYDIS_MNEMONIC_SALC:
+	case ZYDIS_MNEMONIC_CLZERO:
+	case ZYDIS_MNEMONIC_HLT:
 	/* Opcodes that only some vendors have. */
-	case ZYDIS_MNEMONIC_FDISI8087_NOP: case ZYDIS_MNEMONIC_FENI8087_NOP: case ZYDIS_MNEMONIC_FSETPM287_NOP:
-		return true;
-	default:
-		return false;
+	case ZYDIS_MNEMONIC_FDISI8087_NOP:
+	case ZYDIS_MNEMONIC_FENI8087_NOP:
+	case ZYDIS_MNEMONIC_FSETPM287_NOP: return true;
+	default: return false;
 	}
 }
 
@@ -106,11 +170,11 @@ static bool barred_operand(const ZydisDecodedOperand *o)
 static bool barred_branch(const ZydisDecodedInstruction *zi)
 {
 	switch (zi->meta.category) {
-	case ZYDIS_CATEGORY_CALL: case ZYDIS_CATEGORY_COND_BR: case ZYDIS_CATEGORY_RET:
-	case ZYDIS_CATEGORY_UNCOND_BR:
-		break;
-	default:
-		return false;
+	case ZYDIS_CATEGORY_CALL:
+	case ZYDIS_CATEGORY_COND_BR:
+	case ZYDIS_CATEGORY_RET:
+	case ZYDIS_CATEGORY_UNCOND_BR: break;
+	default: return false;
 	}
 	if (zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return true;
@@ -156,13 +220,14 @@ bool forms_accept(const struct forms *f, enum insn_mode mode, const u8 *bytes, u
 	mend_sib(d);
 	if (!f->set[zi->meta.isa_set] || (zi->attributes & ZYDIS_ATTRIB_IS_PRIVILEGED))
 		return false;
-	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	        zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return false;
 	switch (zi->meta.category) {
-	case ZYDIS_CATEGORY_IO: case ZYDIS_CATEGORY_IOSTRINGOP: case ZYDIS_CATEGORY_SYSTEM:
-		return zi->mnemonic == ZYDIS_MNEMONIC_NOP;
-	default:
-		break;
+	case ZYDIS_CATEGORY_IO:
+	case ZYDIS_CATEGORY_IOSTRINGOP:
+	case ZYDIS_CATEGORY_SYSTEM: return zi->mnemonic == ZYDIS_MNEMONIC_NOP;
+	default: break;
 	}
 	/* 0F 0D with a register: reserved, a no-operation on Intel and #UD on AMD. */
 	if (zi->opcode_map == ZYDIS_OPCODE_MAP_0F && zi->opcode == 0x0d && zi->raw.modrm.mod == 3)
@@ -184,19 +249,25 @@ static enum family family_of(const struct decoded *d)
 {
 	if (d->zi.meta.isa_ext == ZYDIS_ISA_EXT_X87)
 		return FAM_X87;
+	if (d->zi.meta.category == ZYDIS_CATEGORY_XSAVE || d->zi.meta.category == ZYDIS_CATEGORY_XSAVEOPT)
+		return FAM_X87;
 	if (d->zi.mnemonic == ZYDIS_MNEMONIC_FXSAVE || d->zi.mnemonic == ZYDIS_MNEMONIC_FXRSTOR ||
-		d->zi.mnemonic == ZYDIS_MNEMONIC_FXSAVE64 || d->zi.mnemonic == ZYDIS_MNEMONIC_FXRSTOR64)
+	        d->zi.mnemonic == ZYDIS_MNEMONIC_FXSAVE64 || d->zi.mnemonic == ZYDIS_MNEMONIC_FXRSTOR64)
 		return FAM_X87;
 	for (unsigned i = 0; i < d->zi.operand_count_visible; i++) {
 		if (d->op[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
 		switch (ZydisRegisterGetClass(d->op[i].reg.value)) {
-		case ZYDIS_REGCLASS_MMX: case ZYDIS_REGCLASS_XMM: case ZYDIS_REGCLASS_YMM: return FAM_VEC;
+		case ZYDIS_REGCLASS_MMX:
+		case ZYDIS_REGCLASS_XMM:
+		case ZYDIS_REGCLASS_YMM: return FAM_VEC;
 		default: break;
 		}
 	}
 	switch (d->zi.meta.isa_ext) {
-	case ZYDIS_ISA_EXT_SSE: case ZYDIS_ISA_EXT_AVX: case ZYDIS_ISA_EXT_MMX: return FAM_VEC;
+	case ZYDIS_ISA_EXT_SSE:
+	case ZYDIS_ISA_EXT_AVX:
+	case ZYDIS_ISA_EXT_MMX: return FAM_VEC;
 	default: return FAM_INT;
 	}
 }
@@ -303,7 +374,8 @@ static u32 encode_example(const struct form *t, u8 *b)
 	b[n++] = t->modrm;
 	memset(b + n, 0, 15);
 	if ((t->modrm & 0xc7) == 0x04)
-		b[n] = 0x10; /* SIB: index 2, so that gathers (destination 1.., mask 0) have three registers */
+		b[n] = 0x10; /* SIB: index 2, so that gathers (destination 1.., mask 0) have three registers
+		              */
 	return n + 10;
 }
 
@@ -327,11 +399,19 @@ static bool is_prefix_byte(const struct form *t)
 	if (t->vex || t->map)
 		return false;
 	switch (t->op) {
-	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x66: case 0x67: case 0x0f:
-	case 0xf0: case 0xf2: case 0xf3:
-		return true;
-	default:
-		return t->mode == MODE_64 && (t->op & 0xf0) == 0x40;
+	case 0x26:
+	case 0x2e:
+	case 0x36:
+	case 0x3e:
+	case 0x64:
+	case 0x65:
+	case 0x66:
+	case 0x67:
+	case 0x0f:
+	case 0xf0:
+	case 0xf2:
+	case 0xf3: return true;
+	default: return t->mode == MODE_64 && (t->op & 0xf0) == 0x40;
 	}
 }
 
@@ -369,8 +449,12 @@ static bool enum_all(struct forms *f, enum insn_mode mode)
 		for (unsigned op = 0; op < 256; op++)
 			for (unsigned p = 0; p < 5; p++)
 				for (unsigned w = first_w; w <= last_w; w++) {
-					struct form t = {.mode = (u8)mode, .map = (u8)map, .op = (u8)op,
-						.prefix = p < 4 ? prefixes[p] : 0, .lock = p == 4, .w = (u8)w};
+					struct form t = {.mode = (u8)mode,
+					        .map = (u8)map,
+					        .op = (u8)op,
+					        .prefix = p < 4 ? prefixes[p] : 0,
+					        .lock = p == 4,
+					        .w = (u8)w};
 
 					if (!is_prefix_byte(&t) && !enum_modrm(f, &t))
 						return false;
@@ -378,8 +462,13 @@ static bool enum_all(struct forms *f, enum insn_mode mode)
 	for (unsigned map = 1; map < 4; map++)
 		for (unsigned op = 0; op < 256; op++)
 			for (unsigned p = 0; p < 16; p++) {
-				struct form t = {.mode = (u8)mode, .vex = 1, .map = (u8)map, .op = (u8)op,
-					.prefix = prefixes[p & 3], .w = p >> 2 & 1, .l = (u8)(p >> 3)};
+				struct form t = {.mode = (u8)mode,
+				        .vex = 1,
+				        .map = (u8)map,
+				        .op = (u8)op,
+				        .prefix = prefixes[p & 3],
+				        .w = p >> 2 & 1,
+				        .l = (u8)(p >> 3)};
 
 				if (!enum_modrm(f, &t))
 					return false;

@@ -23,7 +23,7 @@ static u64 reg_value(const struct regs *in, ZydisRegister r)
 	u64 v;
 
 	if (r == ZYDIS_REGISTER_NONE || (c != ZYDIS_REGCLASS_GPR8 && c != ZYDIS_REGCLASS_GPR16 &&
-		c != ZYDIS_REGCLASS_GPR32 && c != ZYDIS_REGCLASS_GPR64))
+	                                        c != ZYDIS_REGCLASS_GPR32 && c != ZYDIS_REGCLASS_GPR64))
 		return 0;
 	if (c == ZYDIS_REGCLASS_GPR8)
 		return in->gpr[RAX] & 0xff; /* XLAT: AL */
@@ -56,8 +56,9 @@ static u64 address_mask(const struct decoded *d)
 /* The stack's own accesses: their width is that of the stack segment, not the address size. */
 static bool is_stack(const ZydisDecodedOperand *o)
 {
-	return o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN && (o->mem.base == ZYDIS_REGISTER_RSP ||
-		o->mem.base == ZYDIS_REGISTER_ESP || o->mem.base == ZYDIS_REGISTER_SP);
+	return o->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
+	       (o->mem.base == ZYDIS_REGISTER_RSP || o->mem.base == ZYDIS_REGISTER_ESP ||
+	               o->mem.base == ZYDIS_REGISTER_SP);
 }
 
 u64 operand_ea(const struct decoded *d, const ZydisDecodedOperand *o, const struct regs *in, u32 i)
@@ -126,7 +127,8 @@ static bool all_reach_ok(const struct build *b)
 
 	for (unsigned n = 0; n < d->zi.operand_count; n++) {
 		const ZydisDecodedOperand *o = &d->op[n];
-		unsigned count = o->type == ZYDIS_OPERAND_TYPE_MEMORY && o->mem.type == ZYDIS_MEMOP_TYPE_VSIB ? 8 : 1;
+		unsigned count =
+		        o->type == ZYDIS_OPERAND_TYPE_MEMORY && o->mem.type == ZYDIS_MEMOP_TYPE_VSIB ? 8 : 1;
 
 		if (!is_memory(o))
 			continue;
@@ -150,15 +152,18 @@ static u64 pick_address(struct build *b, u32 size)
 	u64 around = rng_below(r, size + 1);
 
 	switch (rng_below(r, 40)) {
-	case 0: case 1: case 2: return DATA_BASE + PAGE_SIZE - around; /* across two writable pages */
-	case 3: return DATA_BASE + DATA_RW - around;                   /* into the read-only page */
+	case 0:
+	case 1:
+	case 2: return DATA_BASE + PAGE_SIZE - around; /* across two writable pages */
+	case 3: return DATA_BASE + DATA_RW - around;   /* into the read-only page */
 	case 4: return DATA_BASE + DATA_RW + rng_below(r, 4000);
-	case 5: return DATA_BASE + DATA_SIZE - around;                 /* into nothing */
+	case 5: return DATA_BASE + DATA_SIZE - around; /* into nothing */
 	case 6: return DATA_BASE - around;
-	case 7: return DATA_BASE + DATA_SIZE + rng_below(r, 0x10000);  /* nothing */
-	case 8: return b->k->mode == MODE_64 ? (rng_next(r) >> 2 | 1ull << 61) : DATA_BASE + 64; /* not canonical */
-	default:
-		return DATA_BASE + (ALIGN_DOWN((u64)rng_below(r, (u32)DATA_RW - 1024), 1ull << shift));
+	case 7: return DATA_BASE + DATA_SIZE + rng_below(r, 0x10000); /* nothing */
+	case 8:
+		return b->k->mode == MODE_64 ? (rng_next(r) >> 2 | 1ull << 61)
+		                             : DATA_BASE + 64; /* not canonical */
+	default: return DATA_BASE + (ALIGN_DOWN((u64)rng_below(r, (u32)DATA_RW - 1024), 1ull << shift));
 	}
 }
 
@@ -204,7 +209,7 @@ static void place_registers(struct build *b, const ZydisDecodedOperand *o, u64 a
 	u64 disp = o->mem.disp.has_displacement ? (u64)o->mem.disp.value : 0;
 	u64 scale = o->mem.scale ? o->mem.scale : 1;
 	bool gpr_index = o->mem.index != ZYDIS_REGISTER_NONE &&
-			 ZydisRegisterGetClass(o->mem.index) != ZYDIS_REGCLASS_GPR8;
+	                 ZydisRegisterGetClass(o->mem.index) != ZYDIS_REGCLASS_GPR8;
 	u64 want = a - seg_base(&b->d, &b->k->in, o) - disp;
 
 	if (o->mem.type == ZYDIS_MEMOP_TYPE_VSIB) {
@@ -216,8 +221,9 @@ static void place_registers(struct build *b, const ZydisDecodedOperand *o, u64 a
 	} else if (o->mem.base == o->mem.index) {
 		set_reg(b, o->mem.base, (want & address_mask(&b->d)) / (scale + 1));
 	} else {
-		set_reg(b, o->mem.index, rng_pct(&b->rng, 60) ? (u64)(s64)(s32)rng_below(&b->rng, 64) - 32
-							       : rng_next(&b->rng));
+		set_reg(b, o->mem.index,
+		        rng_pct(&b->rng, 60) ? (u64)(s64)(s32)rng_below(&b->rng, 64) - 32
+		                             : rng_next(&b->rng));
 		set_reg(b, o->mem.base, want - reg_value(&b->k->in, o->mem.index) * scale);
 	}
 }
@@ -331,7 +337,8 @@ static void aim_indirect(struct build *b)
 	for (unsigned i = 0; i < b->d.zi.operand_count; i++) {
 		const ZydisDecodedOperand *o = &b->d.op[i];
 
-		if (i == 0 && o->type == ZYDIS_OPERAND_TYPE_REGISTER && o->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
+		if (i == 0 && o->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		        o->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
 			b->k->in.gpr[ZydisRegisterGetId(o->reg.value) & 15] = t;
 		if (is_memory(o) && (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ))
 			add_patch(b, operand_ea(&b->d, o, &b->k->in, 0), &t, b->k->mode == MODE_64 ? 8 : 4);
@@ -341,15 +348,16 @@ static void aim_indirect(struct build *b)
 static void aim_branch(struct build *b)
 {
 	switch (b->d.zi.meta.category) {
-	case ZYDIS_CATEGORY_CALL: case ZYDIS_CATEGORY_COND_BR: case ZYDIS_CATEGORY_RET:
+	case ZYDIS_CATEGORY_CALL:
+	case ZYDIS_CATEGORY_COND_BR:
+	case ZYDIS_CATEGORY_RET:
 	case ZYDIS_CATEGORY_UNCOND_BR:
 		if (b->d.zi.raw.imm[0].is_relative)
 			aim_relative(b);
 		else
 			aim_indirect(b);
 		break;
-	default:
-		break;
+	default: break;
 	}
 }
 
@@ -376,7 +384,8 @@ static void tune_divide(struct build *b)
 	if (w == 8)
 		set_free(b, RAX, low_bits(in->gpr[RAX], 16, rng_below(&b->rng, 256)));
 	else
-		set_free(b, RDX, low_bits(in->gpr[RDX], w, rng_pct(&b->rng, 50) ? rng_below(&b->rng, 3) : ~0ull));
+		set_free(b, RDX,
+		        low_bits(in->gpr[RDX], w, rng_pct(&b->rng, 50) ? rng_below(&b->rng, 3) : ~0ull));
 }
 
 /* Half of the exchanges shall happen. */
@@ -406,7 +415,8 @@ static void tune_count(struct build *b)
 
 	if (!(b->d.zi.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)))
 		return;
-	b->k->in.gpr[RCX] = b->d.zi.address_width == 64 ? n : low_bits(b->k->in.gpr[RCX], b->d.zi.address_width, n);
+	b->k->in.gpr[RCX] =
+	        b->d.zi.address_width == 64 ? n : low_bits(b->k->in.gpr[RCX], b->d.zi.address_width, n);
 }
 
 /* A control word in memory: valid, seldom with reserved bits. Bit 17 is AMD's and not Intel's. */
@@ -417,6 +427,37 @@ static void tune_mxcsr(struct build *b, u64 off)
 	if (rng_pct(&b->rng, 10))
 		v |= 1u << (18 + rng_below(&b->rng, 14));
 	add_patch(b, operand_ea(&b->d, &b->d.op[0], &b->k->in, 0) + off, &v, 4);
+}
+
+/*
+ * XSAVE and XRSTOR: components 0 to 2, because the host may have more of them enabled. The header is
+ * mostly valid.
+ */
+static void tune_xsave(struct build *b)
+{
+	struct regs *in = &b->k->in;
+	u64 ea = operand_ea(&b->d, &b->d.op[0], in, 0);
+	u64 header[8] = {rng_below(&b->rng, 8)};
+
+	if (rng_pct(&b->rng, 20))
+		header[1] = 1ull << 63 | header[0] | rng_below(&b->rng, 8);
+	if (rng_pct(&b->rng, 10))
+		header[rng_below(&b->rng, 8)] ^=
+		        1ull << (rng_pct(&b->rng, 50) ? rng_below(&b->rng, 3) : 10 + rng_below(&b->rng, 54));
+	set_free(b, RAX, (in->gpr[RAX] & ~0xfffull) | rng_below(&b->rng, 8));
+	set_free(b, RDX, 0);
+	tune_mxcsr(b, 24);
+	add_patch(b, ea + 512, header, sizeof(header));
+}
+
+/* Do the registers that select components say only what host and guest both have? */
+static bool xsave_ok(const struct build *b)
+{
+	switch (b->d.zi.meta.category) {
+	case ZYDIS_CATEGORY_XSAVE:
+	case ZYDIS_CATEGORY_XSAVEOPT: return !(b->k->in.gpr[RAX] & 0xff8) && !(u32)b->k->in.gpr[RDX];
+	default: return true;
+	}
 }
 
 static void tune_popf(struct build *b)
@@ -432,36 +473,50 @@ static void tune(struct build *b)
 	struct rng *r = &b->rng;
 
 	switch (b->d.zi.mnemonic) {
-	case ZYDIS_MNEMONIC_DIV: case ZYDIS_MNEMONIC_IDIV:
+	case ZYDIS_MNEMONIC_DIV:
+	case ZYDIS_MNEMONIC_IDIV:
 		if (rng_pct(r, 70))
 			tune_divide(b);
 		break;
-	case ZYDIS_MNEMONIC_CMPXCHG: case ZYDIS_MNEMONIC_CMPXCHG8B: case ZYDIS_MNEMONIC_CMPXCHG16B:
+	case ZYDIS_MNEMONIC_CMPXCHG:
+	case ZYDIS_MNEMONIC_CMPXCHG8B:
+	case ZYDIS_MNEMONIC_CMPXCHG16B:
 		if (rng_pct(r, 50))
 			tune_cmpxchg(b);
 		break;
-	case ZYDIS_MNEMONIC_LOOP: case ZYDIS_MNEMONIC_LOOPE: case ZYDIS_MNEMONIC_LOOPNE:
-	case ZYDIS_MNEMONIC_JCXZ: case ZYDIS_MNEMONIC_JECXZ: case ZYDIS_MNEMONIC_JRCXZ:
+	case ZYDIS_MNEMONIC_LOOP:
+	case ZYDIS_MNEMONIC_LOOPE:
+	case ZYDIS_MNEMONIC_LOOPNE:
+	case ZYDIS_MNEMONIC_JCXZ:
+	case ZYDIS_MNEMONIC_JECXZ:
+	case ZYDIS_MNEMONIC_JRCXZ:
 		if (rng_pct(r, 50))
 			in->gpr[RCX] = rng_below(r, 3) | (rng_pct(r, 30) ? 1ull << 32 : 0);
 		break;
-	case ZYDIS_MNEMONIC_LDMXCSR: case ZYDIS_MNEMONIC_VLDMXCSR: tune_mxcsr(b, 0); break;
-	case ZYDIS_MNEMONIC_FXRSTOR: case ZYDIS_MNEMONIC_FXRSTOR64: tune_mxcsr(b, 24); break;
-	case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_POPFD: case ZYDIS_MNEMONIC_POPFQ: tune_popf(b); break;
-	case ZYDIS_MNEMONIC_PCMPESTRI: case ZYDIS_MNEMONIC_PCMPESTRM: case ZYDIS_MNEMONIC_VPCMPESTRI:
+	case ZYDIS_MNEMONIC_LDMXCSR:
+	case ZYDIS_MNEMONIC_VLDMXCSR: tune_mxcsr(b, 0); break;
+	case ZYDIS_MNEMONIC_FXRSTOR:
+	case ZYDIS_MNEMONIC_FXRSTOR64: tune_mxcsr(b, 24); break;
+	case ZYDIS_MNEMONIC_POPF:
+	case ZYDIS_MNEMONIC_POPFD:
+	case ZYDIS_MNEMONIC_POPFQ: tune_popf(b); break;
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_VPCMPESTRI:
 	case ZYDIS_MNEMONIC_VPCMPESTRM:
 		if (rng_pct(r, 70)) {
 			set_free(b, RAX, (u64)rng_below(r, 40) - 20);
 			set_free(b, RDX, (u64)rng_below(r, 40) - 20);
 		}
 		break;
-	default:
-		break;
+	default: break;
 	}
 	if (is_bit_string(b->d.zi.mnemonic) && b->d.op[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		set_free(b, ZydisRegisterGetId(b->d.op[1].reg.value) & 15, (u64)rng_below(r, 16384) - 8192);
 	if (is_string(&b->d))
 		tune_count(b);
+	if (b->d.zi.meta.category == ZYDIS_CATEGORY_XSAVE || b->d.zi.meta.category == ZYDIS_CATEGORY_XSAVEOPT)
+		tune_xsave(b);
 }
 
 /* ENTER and LEAVE reach memory through both pointers. */
@@ -509,7 +564,7 @@ static bool complete(struct build *b)
 	fill_operands(b, kind);
 	tune(b);
 	aim_branch(b);
-	if (!decode_again(b) || !all_reach_ok(b))
+	if (!decode_again(b) || !all_reach_ok(b) || !xsave_ok(b))
 		return false;
 	k->len = b->d.zi.length;
 	k->count = 1;
@@ -565,12 +620,14 @@ static bool fits_sequence(const struct build *b, u64 undefined)
 		if (is_memory(&d->op[i]))
 			return false;
 		/* RIP is no operand to compute with, RFLAGS as a whole holds undefined bits */
-		if (d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER && d->op[i].reg.value == ZYDIS_REGISTER_RIP &&
-			!d->zi.raw.imm[0].is_relative)
+		if (d->op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		        d->op[i].reg.value == ZYDIS_REGISTER_RIP && !d->zi.raw.imm[0].is_relative)
 			return false;
 	}
 	switch (d->zi.meta.category) {
-	case ZYDIS_CATEGORY_CALL: case ZYDIS_CATEGORY_RET: case ZYDIS_CATEGORY_UNCOND_BR: return false;
+	case ZYDIS_CATEGORY_CALL:
+	case ZYDIS_CATEGORY_RET:
+	case ZYDIS_CATEGORY_UNCOND_BR: return false;
 	default: break;
 	}
 	/* their results, not only flags, may be undefined */
@@ -637,8 +694,8 @@ void gen_case(const struct forms *f, u64 seed, u64 index, struct insn_case *k)
 		gen_single(&b);
 }
 
-bool gen_from_bytes(const struct forms *f, enum insn_mode mode, const u8 *bytes, u32 len, u64 seed,
-	struct insn_case *k)
+bool gen_from_bytes(
+        const struct forms *f, enum insn_mode mode, const u8 *bytes, u32 len, u64 seed, struct insn_case *k)
 {
 	struct build b = {.f = f, .k = k, .rng = {case_seed(seed, 0)}};
 

@@ -25,7 +25,7 @@
 #define CODE_BASE ARENA
 #define CODE_SIZE 0x2000ull
 #define DATA_BASE (ARENA + 0x10000)
-#define DATA_RW 0x2000ull  /* writable part */
+#define DATA_RW 0x2000ull /* writable part */
 #define DATA_SIZE 0x3000ull
 #define INSN_MAX_LEN 15
 
@@ -55,8 +55,8 @@ struct insn_case {
 	enum insn_mode mode;
 	struct regs in;
 	u8 code[SEQ_MAX * INSN_MAX_LEN + 1];
-	u8 len;     /* of all instructions together */
-	u8 count;   /* instructions */
+	u8 len;   /* of all instructions together */
+	u8 count; /* instructions */
 	u8 npatches;
 	struct patch patch[MAX_PATCHES];
 };
@@ -118,7 +118,7 @@ struct form {
 	u8 prefix; /* mandatory or operand prefix: 0, 66, F2, F3 */
 	u8 lock;
 	u8 w, l;
-	u8 modrm;  /* example; mod 3 or not is part of the form */
+	u8 modrm; /* example; mod 3 or not is part of the form */
 	u8 has_modrm;
 	u32 key;
 };
@@ -167,18 +167,19 @@ u64 operand_ea(const struct decoded *d, const ZydisDecodedOperand *o, const stru
 /* Case number index of seed; deterministic. */
 void gen_case(const struct forms *f, u64 seed, u64 index, struct insn_case *k);
 /* A case around given bytes; false when they are not accepted. */
-bool gen_from_bytes(const struct forms *f, enum insn_mode mode, const u8 *bytes, u32 len, u64 seed,
-	struct insn_case *k);
+bool gen_from_bytes(
+        const struct forms *f, enum insn_mode mode, const u8 *bytes, u32 len, u64 seed, struct insn_case *k);
 void gen_data_template(u64 seed, u8 *data);
 
 /* --- compare.c --- */
 #define DIFF_TEXT 2048
 /* EFLAGS bits that an instruction may leave undefined, whatever its operands are. */
 u64 undefined_flags(const struct decoded *d);
-/* Number of differences; text lists them. COMPARE_EXCEPTED: the outcome is implementation specific as a whole. */
+/* Number of differences; text lists them. COMPARE_EXCEPTED: the outcome is implementation specific as a
+ * whole. */
 #define COMPARE_EXCEPTED (-1)
-int compare(const struct forms *f, const struct insn_case *k, const struct outcome *nat, const struct outcome *ref,
-	const u8 *nat_data, const u8 *ref_data, char text[DIFF_TEXT]);
+int compare(const struct forms *f, const struct insn_case *k, const struct outcome *nat,
+        const struct outcome *ref, const u8 *nat_data, const u8 *ref_data, char text[DIFF_TEXT]);
 
 /* --- report.c --- */
 void report_case(FILE *out, const struct forms *f, const struct insn_case *k);

@@ -29,17 +29,17 @@
 #define HWCAP2_FSGSBASE_BIT 2
 
 struct ctrl {
-	u64 gpr[16];                        /* 0x000 */
-	u64 rip, cs, rflags, rsp, ss;       /* 0x080: IRETQ frame */
-	u64 fs_base, gs_base;               /* 0x0a8 */
-	u64 host_rsp, host_fs, host_gs;     /* 0x0b8 */
-	u64 out_fs, out_gs;                 /* 0x0d0 */
-	u32 host_mxcsr;                     /* 0x0e0 */
-	u16 host_fcw, pad;                  /* 0x0e4 */
-	u64 active;                         /* 0x0e8: a case runs */
-	struct native *n;                   /* 0x0f0 */
+	u64 gpr[16];                    /* 0x000 */
+	u64 rip, cs, rflags, rsp, ss;   /* 0x080: IRETQ frame */
+	u64 fs_base, gs_base;           /* 0x0a8 */
+	u64 host_rsp, host_fs, host_gs; /* 0x0b8 */
+	u64 out_fs, out_gs;             /* 0x0d0 */
+	u32 host_mxcsr;                 /* 0x0e0 */
+	u16 host_fcw, pad;              /* 0x0e4 */
+	u64 active;                     /* 0x0e8: a case runs */
+	struct native *n;               /* 0x0f0 */
 	u64 pad2;
-	u8 xsave[XSAVE_LEN];                /* 0x100 */
+	u8 xsave[XSAVE_LEN]; /* 0x100 */
 };
 static_assert(offsetof(struct ctrl, rip) == 0x80, "assembly below");
 static_assert(offsetof(struct ctrl, fs_base) == 0xa8, "assembly below");
@@ -176,8 +176,8 @@ static void get_fpu(const u8 *x, struct regs *r)
 
 static void get_gregs(const gregset_t g, struct regs *r)
 {
-	static const u8 order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI, REG_R8,
-		REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+	static const u8 order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+	        REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 	for (unsigned i = 0; i < 16; i++)
 		r->gpr[i] = (u64)g[order[i]];
@@ -198,7 +198,7 @@ static void classify(const struct native *n, const gregset_t g, struct outcome *
 		o->out.rip--;
 		o->faulted = false;
 	} else if (o->vector == EXC_PF && (o->error & PF_I) && o->out.rip == o->addr &&
-		   (o->addr < start || o->addr >= start + n->k->len)) {
+	           (o->addr < start || o->addr >= start + n->k->len)) {
 		o->faulted = false;
 	}
 	if (o->vector != EXC_PF)
@@ -313,16 +313,17 @@ static int map_all(struct native *n)
 	if (n->code_fd < 0 || n->data_fd < 0)
 		return -ENOMEM;
 	n->arena = map_at(ARENA_LO, ARENA_HI - ARENA_LO, PROT_NONE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	n->code = map_at(0, CODE_SIZE, PROT_READ | PROT_WRITE, shared, n->code_fd, 0);
 	n->data = map_at(0, DATA_SIZE, PROT_READ | PROT_WRITE, shared, n->data_fd, 0);
 	if (!n->arena || !n->code || !n->data)
 		return -ENOMEM;
 	memset(n->code, 0xcc, CODE_SIZE);
-	if (!map_at(CTRL, CTRL_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ||
-		!map_at(CODE_BASE, CODE_SIZE, PROT_READ | PROT_EXEC, fixed, n->code_fd, 0) ||
-		!map_at(DATA_BASE, DATA_RW, PROT_READ | PROT_WRITE, fixed, n->data_fd, 0) ||
-		!map_at(DATA_BASE + DATA_RW, DATA_SIZE - DATA_RW, PROT_READ, fixed, n->data_fd, DATA_RW))
+	if (!map_at(CTRL, CTRL_SIZE, PROT_READ | PROT_WRITE,
+	            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ||
+	        !map_at(CODE_BASE, CODE_SIZE, PROT_READ | PROT_EXEC, fixed, n->code_fd, 0) ||
+	        !map_at(DATA_BASE, DATA_RW, PROT_READ | PROT_WRITE, fixed, n->data_fd, 0) ||
+	        !map_at(DATA_BASE + DATA_RW, DATA_SIZE - DATA_RW, PROT_READ, fixed, n->data_fd, DATA_RW))
 		return -ENOMEM;
 	if (mlock((void *)(uintptr_t)DATA_BASE, DATA_SIZE) < 0)
 		return -errno;

@@ -64,7 +64,8 @@ static void base_state(struct x86_state *s)
 	x86_state_reset(s, true);
 	s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
 	s->cr3 = GPA_PML4;
-	s->cr4 = CR4_PAE | CR4_PSE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE | CR4_UMIP;
+	s->cr4 = CR4_PAE | CR4_PSE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_FSGSBASE | CR4_OSXSAVE |
+	         CR4_UMIP;
 	s->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	s->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
 	s->seg[SEG_CS] = flat(0x33, ATTR_CODE64);
@@ -81,14 +82,15 @@ int ref_create(struct ref **out, const u8 *data_template)
 	struct err e = {0};
 	u8 *code;
 
-	if (!r || mem_create(&r->mem, 1 * MiB, false, false, true, &e) < 0 || space_init(&r->ports, 0xffff) < 0 ||
-		space_init(&r->memory, ~0ull) < 0) {
+	if (!r || mem_create(&r->mem, 1 * MiB, false, false, true, &e) < 0 ||
+	        space_init(&r->ports, 0xffff) < 0 || space_init(&r->memory, ~0ull) < 0) {
 		free(r);
 		return -1;
 	}
 	clock_tsc_init(&r->clock);
 	r->cfg = (struct accel_config){.ncpus = 1};
-	r->host = (struct accel_host){.ports = &r->ports, .memory = &r->memory, .mem = &r->mem, .clock = &r->clock};
+	r->host = (struct accel_host){
+	        .ports = &r->ports, .memory = &r->memory, .mem = &r->mem, .clock = &r->clock};
 	r->template = data_template;
 	build_tables(r);
 	base_state(&r->base);

@@ -15,8 +15,8 @@ static void print_code(FILE *out, const struct forms *f, const struct insn_case 
 		char text[128];
 
 		if (!forms_accept(f, k->mode, k->code + at, sizeof(k->code) - at, &d) ||
-			!ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&fmt, &d.zi, d.op, d.zi.operand_count_visible,
-				text, sizeof(text), k->in.rip + at, NULL)))
+		        !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&fmt, &d.zi, d.op,
+		                d.zi.operand_count_visible, text, sizeof(text), k->in.rip + at, NULL)))
 			return;
 		fprintf(out, "  %08llx:", (unsigned long long)k->in.rip + at);
 		for (unsigned n = 0; n < d.zi.length; n++)
@@ -32,13 +32,14 @@ static void print_fpu(FILE *out, const struct x86_fpu *f)
 		fprintf(out, "  fcw %04x fsw %04x ftw %02x\n", f->fcw, f->fsw, f->ftw);
 	for (unsigned i = 0; i < 8; i++)
 		if (f->r[i].mant || f->r[i].exp)
-			fprintf(out, "  R%u %04x %016llx\n", i, f->r[i].exp, (unsigned long long)f->r[i].mant);
+			fprintf(out, "  R%u %04x %016llx\n", i, f->r[i].exp,
+			        (unsigned long long)f->r[i].mant);
 }
 
 void report_case(FILE *out, const struct forms *f, const struct insn_case *k)
 {
-	static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10",
-		"r11", "r12", "r13", "r14", "r15"};
+	static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8",
+	        "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
 
 	print_code(out, f, k);
 	fprintf(out, "  rflags %llx mxcsr %x", (unsigned long long)k->in.rflags, k->in.mxcsr);
@@ -46,14 +47,15 @@ void report_case(FILE *out, const struct forms *f, const struct insn_case *k)
 		if (k->in.gpr[i])
 			fprintf(out, " %s %llx", names[i], (unsigned long long)k->in.gpr[i]);
 	if (k->in.fs_base || k->in.gs_base)
-		fprintf(out, " fs %llx gs %llx", (unsigned long long)k->in.fs_base, (unsigned long long)k->in.gs_base);
+		fprintf(out, " fs %llx gs %llx", (unsigned long long)k->in.fs_base,
+		        (unsigned long long)k->in.gs_base);
 	fprintf(out, "\n");
 	print_fpu(out, &k->in.fpu);
 	for (unsigned i = 0; i < 16; i++)
 		if (k->in.vec[i].q[0] | k->in.vec[i].q[1] | k->in.vec[i].q[2] | k->in.vec[i].q[3])
-			fprintf(out, "  ymm%u %016llx %016llx %016llx %016llx\n", i, (unsigned long long)k->in.vec[i].q[3],
-				(unsigned long long)k->in.vec[i].q[2], (unsigned long long)k->in.vec[i].q[1],
-				(unsigned long long)k->in.vec[i].q[0]);
+			fprintf(out, "  ymm%u %016llx %016llx %016llx %016llx\n", i,
+			        (unsigned long long)k->in.vec[i].q[3], (unsigned long long)k->in.vec[i].q[2],
+			        (unsigned long long)k->in.vec[i].q[1], (unsigned long long)k->in.vec[i].q[0]);
 	for (unsigned i = 0; i < k->npatches; i++) {
 		fprintf(out, "  [%llx]", (unsigned long long)(DATA_BASE + k->patch[i].off));
 		for (unsigned n = 0; n < k->patch[i].len; n++)

@@ -4,9 +4,9 @@
  *   test_insn [--seed N] [--cases N] [--case K] [--regress FILE] [--only MNEMONIC] [--64] [--table]
  *             [--show N] [--seconds N] [--self]
  *
- * --64 leaves out 32-bit code. --case K runs one case of the seed and prints it. --self compares the host with itself. --seconds
- * draws new seeds until the time is up (for long runs by hand). Exit status 1 when anything differs,
- * 77 (skipped) when the host cannot run it.
+ * --64 leaves out 32-bit code. --case K runs one case of the seed and prints it. --self compares the host
+ * with itself. --seconds draws new seeds until the time is up (for long runs by hand). Exit status 1 when
+ * anything differs, 77 (skipped) when the host cannot run it.
  */
 #include "harness.h"
 #include <errno.h>
@@ -87,12 +87,12 @@ static void shrink(struct test *t, struct insn_case *k)
 	for (unsigned i = 0; i < d.zi.operand_count; i++)
 		if (d.op[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
 			addresses |= BIT(ZydisRegisterGetId(d.op[i].mem.base) & 15) |
-				     BIT(ZydisRegisterGetId(d.op[i].mem.index) & 15);
+			             BIT(ZydisRegisterGetId(d.op[i].mem.index) & 15);
 	if (k->count > 1)
 		addresses = 0; /* sequences work on registers only */
 	for (unsigned i = 0; i < 16; i++) {
 		bool branch = d.zi.meta.category == ZYDIS_CATEGORY_CALL ||
-			      d.zi.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
+		              d.zi.meta.category == ZYDIS_CATEGORY_UNCOND_BR;
 
 		if (!(addresses & BIT(i)) && !branch && !is_counter(&d, i))
 			try_zero(t, k, &k->in.gpr[i], zero, 8);
@@ -133,7 +133,7 @@ static void run_case(struct test *t, struct insn_case *k, const char *what, u64 
 		run_both(t, k, text);
 	}
 	printf("%s: %s seed %llu case %llu\n", n ? "DIFFERS" : "same", what, (unsigned long long)t->seed,
-		(unsigned long long)index);
+	        (unsigned long long)index);
 	report_case(stdout, &t->forms, k);
 	fputs(text, stdout);
 	fflush(stdout);
@@ -144,7 +144,7 @@ static bool wanted(const struct test *t, const struct insn_case *k)
 	struct decoded d;
 
 	return !t->only || (forms_accept(&t->forms, k->mode, k->code, INSN_MAX_LEN, &d) &&
-				   !strcasecmp(t->only, ZydisMnemonicGetString(d.zi.mnemonic)));
+	                           !strcasecmp(t->only, ZydisMnemonicGetString(d.zi.mnemonic)));
 }
 
 static void run_seed(struct test *t)
@@ -189,7 +189,8 @@ static int run_regress(struct test *t)
 		while (len < INSN_MAX_LEN && sscanf(hex + 2 * len, "%2x", &byte) == 1)
 			bytes[len++] = (u8)byte;
 		for (u64 i = 0; i < 16; i++) {
-			if (!gen_from_bytes(&t->forms, mode == 32 ? MODE_32 : MODE_64, bytes, len, seed + i, &k))
+			if (!gen_from_bytes(
+			            &t->forms, mode == 32 ? MODE_32 : MODE_64, bytes, len, seed + i, &k))
 				continue;
 			run_case(t, &k, "regress line", number);
 			t->ran++;
@@ -218,7 +219,7 @@ static void print_table(struct test *t)
 
 		if (t->bad_by_mnemonic[m] || (t->table && t->ran_by_mnemonic[m]))
 			printf("insn: %-16s %7u cases %7u differ\n", ZydisMnemonicGetString((ZydisMnemonic)m),
-				t->ran_by_mnemonic[m], t->bad_by_mnemonic[m]);
+			        t->ran_by_mnemonic[m], t->bad_by_mnemonic[m]);
 	}
 }
 
@@ -241,19 +242,20 @@ static void print_summary(struct test *t)
 		known[m] = true;
 	}
 	free(known);
-	printf("insn: %llu cases (%llu sequences, %llu in 32-bit mode), %u mnemonics in %u forms, %u without a case, "
+	printf("insn: %llu cases (%llu sequences, %llu in 32-bit mode), %u mnemonics in %u forms, %u without "
+	       "a case, "
 	       "%llu ended in a fault, %llu excepted, %llu differ\n",
-		(unsigned long long)t->ran, (unsigned long long)t->sequences, (unsigned long long)t->ran32, tested,
-		t->forms.n, forms_without, (unsigned long long)t->faults,
-		(unsigned long long)t->excepted, (unsigned long long)t->differs);
+	        (unsigned long long)t->ran, (unsigned long long)t->sequences, (unsigned long long)t->ran32,
+	        tested, t->forms.n, forms_without, (unsigned long long)t->faults,
+	        (unsigned long long)t->excepted, (unsigned long long)t->differs);
 }
 
 static int parse(struct test *t, int argc, char **argv)
 {
 	static const struct option options[] = {{"seed", 1, NULL, 's'}, {"cases", 1, NULL, 'n'},
-		{"case", 1, NULL, 'c'}, {"regress", 1, NULL, 'r'}, {"only", 1, NULL, 'o'}, {"64", 0, NULL, '6'},
-		{"table", 0, NULL, 't'}, {"show", 1, NULL, 'w'}, {"seconds", 1, NULL, 'S'}, {"self", 0, NULL, 'x'},
-		{NULL, 0, NULL, 0}};
+	        {"case", 1, NULL, 'c'}, {"regress", 1, NULL, 'r'}, {"only", 1, NULL, 'o'},
+	        {"64", 0, NULL, '6'}, {"table", 0, NULL, 't'}, {"show", 1, NULL, 'w'},
+	        {"seconds", 1, NULL, 'S'}, {"self", 0, NULL, 'x'}, {NULL, 0, NULL, 0}};
 	int o;
 
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {

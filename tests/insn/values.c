@@ -6,11 +6,13 @@
 u64 value_int(struct rng *r)
 {
 	static const u64 edges[] = {0, 1, ~0ull, 2, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000,
-		0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x7fffffffffffffff, 0x8000000000000000,
-		0x5555555555555555, 0xaaaaaaaaaaaaaaaa, 0xffffffff80000000, 0xffffffffffff8000, 0xffffffffffffff80};
+	        0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, 0x7fffffffffffffff, 0x8000000000000000,
+	        0x5555555555555555, 0xaaaaaaaaaaaaaaaa, 0xffffffff80000000, 0xffffffffffff8000,
+	        0xffffffffffffff80};
 
 	switch (rng_below(r, 8)) {
-	case 0: case 1: return edges[rng_below(r, ARRAY_SIZE(edges))];
+	case 0:
+	case 1: return edges[rng_below(r, ARRAY_SIZE(edges))];
 	case 2: return 1ull << rng_below(r, 64);
 	case 3: return rng_below(r, 256);
 	case 4: return (u64)(s64)(s32)rng_next(r);
@@ -22,31 +24,37 @@ u64 value_int(struct rng *r)
 u32 value_f32(struct rng *r)
 {
 	static const u32 edges[] = {0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000,
-		0xffc00000, 0x7f800001, 0xffbfffff, 1, 0x80000001, 0x007fffff, 0x807fffff, 0x00800000, 0x80800000,
-		0x7f7fffff, 0xff7fffff, 0x3f000000, 0x40490fdb, 0x4effffff, 0x4f000000, 0xcf000000, 0x4f800000,
-		0x5f000000, 0xdf000000, 0x5f800000, 0x3fc00000, 0x40200000, 0x33800000, 0x34000000};
+	        0xffc00000, 0x7f800001, 0xffbfffff, 1, 0x80000001, 0x007fffff, 0x807fffff, 0x00800000,
+	        0x80800000, 0x7f7fffff, 0xff7fffff, 0x3f000000, 0x40490fdb, 0x4effffff, 0x4f000000,
+	        0xcf000000, 0x4f800000, 0x5f000000, 0xdf000000, 0x5f800000, 0x3fc00000, 0x40200000,
+	        0x33800000, 0x34000000};
 
 	switch (rng_below(r, 6)) {
-	case 0: case 1: return edges[rng_below(r, ARRAY_SIZE(edges))];
+	case 0:
+	case 1: return edges[rng_below(r, ARRAY_SIZE(edges))];
 	case 2: return (u32)rng_next(r);
 	case 3: return (u32)(rng_next(r) & 0x807fffff); /* denormal */
 	case 4: return (u32)((rng_next(r) & 0x807fffff) | (rng_below(r, 40) + 107) << 23);
-	default: return (u32)((rng_next(r) & 0x80000000) | (rng_below(r, 64) + 120) << 23 | (rng_below(r, 16) << 19));
+	default:
+		return (u32)((rng_next(r) & 0x80000000) | (rng_below(r, 64) + 120) << 23 |
+		             (rng_below(r, 16) << 19));
 	}
 }
 
 u64 value_f64(struct rng *r)
 {
 	static const u64 edges[] = {0, 0x8000000000000000, 0x3ff0000000000000, 0xbff0000000000000,
-		0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000, 0xfff8000000000000, 0x7ff0000000000001,
-		0xfff7ffffffffffff, 1, 0x8000000000000001, 0x000fffffffffffff, 0x800fffffffffffff,
-		0x0010000000000000, 0x8010000000000000, 0x7fefffffffffffff, 0xffefffffffffffff, 0x3fe0000000000000,
-		0x400921fb54442d18, 0x41dfffffffc00000, 0x41e0000000000000, 0xc1e0000000000000, 0x41f0000000000000,
-		0x43e0000000000000, 0xc3e0000000000000, 0x43f0000000000000, 0x36a0000000000000, 0x3810000000000000,
-		0x47efffffe0000000, 0x47effffff0000000};
+	        0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000, 0xfff8000000000000,
+	        0x7ff0000000000001, 0xfff7ffffffffffff, 1, 0x8000000000000001, 0x000fffffffffffff,
+	        0x800fffffffffffff, 0x0010000000000000, 0x8010000000000000, 0x7fefffffffffffff,
+	        0xffefffffffffffff, 0x3fe0000000000000, 0x400921fb54442d18, 0x41dfffffffc00000,
+	        0x41e0000000000000, 0xc1e0000000000000, 0x41f0000000000000, 0x43e0000000000000,
+	        0xc3e0000000000000, 0x43f0000000000000, 0x36a0000000000000, 0x3810000000000000,
+	        0x47efffffe0000000, 0x47effffff0000000};
 
 	switch (rng_below(r, 6)) {
-	case 0: case 1: return edges[rng_below(r, ARRAY_SIZE(edges))];
+	case 0:
+	case 1: return edges[rng_below(r, ARRAY_SIZE(edges))];
 	case 2: return rng_next(r);
 	case 3: return rng_next(r) & 0x800fffffffffffff;
 	case 4: return (rng_next(r) & 0x800fffffffffffff) | (u64)(rng_below(r, 40) + 1003) << 52;
@@ -63,19 +71,44 @@ void value_f80(struct rng *r, struct x86_st *st)
 
 	memset(st, 0, sizeof(*st));
 	switch (rng_below(r, 12)) {
-	case 0: st->exp = sign; break;                                    /* zero */
-	case 1: st->exp = sign | 0x7fff; st->mant = top; break;           /* infinity */
-	case 2: st->exp = sign | 0x7fff; st->mant = top | rng_next(r); break; /* NaN, either kind */
-	case 3: st->exp = sign; st->mant = rng_next(r) & ~top; break;     /* denormal */
-	case 4: st->exp = sign | (u16)(rng_next(r) & 0x7fff); st->mant = rng_next(r) | top; break;
-	case 5: st->exp = (u16)rng_next(r); st->mant = rng_next(r); break; /* also unsupported encodings */
-	case 6: st->exp = sign | 0x3fff; st->mant = top; break;           /* one */
-	case 7: case 8:                                                   /* small whole number */
+	case 0: st->exp = sign; break; /* zero */
+	case 1:
+		st->exp = sign | 0x7fff;
+		st->mant = top;
+		break; /* infinity */
+	case 2:
+		st->exp = sign | 0x7fff;
+		st->mant = top | rng_next(r);
+		break; /* NaN, either kind */
+	case 3:
+		st->exp = sign;
+		st->mant = rng_next(r) & ~top;
+		break; /* denormal */
+	case 4:
+		st->exp = sign | (u16)(rng_next(r) & 0x7fff);
+		st->mant = rng_next(r) | top;
+		break;
+	case 5:
+		st->exp = (u16)rng_next(r);
+		st->mant = rng_next(r);
+		break; /* also unsupported encodings */
+	case 6:
+		st->exp = sign | 0x3fff;
+		st->mant = top;
+		break; /* one */
+	case 7:
+	case 8: /* small whole number */
 		st->exp = sign | (u16)(0x3fff + rng_below(r, 8));
 		st->mant = top | (u64)rng_below(r, 128) << 56;
 		break;
-	case 9: st->exp = sign | (u16)(0x3fff + rng_below(r, 70)); st->mant = rng_next(r) | top; break;
-	default: st->exp = sign | (u16)(0x3fff - 8 + rng_below(r, 16)); st->mant = rng_next(r) | top; break;
+	case 9:
+		st->exp = sign | (u16)(0x3fff + rng_below(r, 70));
+		st->mant = rng_next(r) | top;
+		break;
+	default:
+		st->exp = sign | (u16)(0x3fff - 8 + rng_below(r, 16));
+		st->mant = rng_next(r) | top;
+		break;
 	}
 }
 
@@ -110,7 +143,10 @@ void value_fill(struct rng *r, enum fill kind, u8 *buf, u32 len)
 
 		switch (kind) {
 		case FILL_F16: v = rng_next(r) & (rng_pct(r, 50) ? ~0ull : 0x83ff83ff83ff83ff); break;
-		case FILL_F32: v = (u64)value_f32(r) << 32; v |= value_f32(r); break;
+		case FILL_F32:
+			v = (u64)value_f32(r) << 32;
+			v |= value_f32(r);
+			break;
 		case FILL_F64: v = value_f64(r); break;
 		default: v = rng_next(r); break;
 		}
