@@ -12,7 +12,7 @@ import pexpect
 TOP = pathlib.Path(__file__).resolve().parents[2]
 XHYVE = os.environ.get("XHYVE", str(TOP / "build" / "xhyve"))
 PROMPT = "guest:/# "
-BOOT_LIMIT = 420
+BOOT_LIMIT = 180
 BOARD = ["-s", "0:0,hostbridge", "-s", "31,lpc", "-l", "com1,stdio"]
 _cache = {}
 
@@ -64,12 +64,13 @@ class Machine:
 
     def run(self, command):
         """Runs a command in the guest's shell and returns its output."""
-        self.child.sendline(f"{command}; echo END-$?-OF")
+        # The shell echoes and folds what is typed: marks that are only whole in the output.
+        self.child.sendline(f"echo BE''GIN; {command}; echo E''ND-$?-OF")
+        self.expect("BEGIN\r\n")
         self.expect(r"END-(\d+)-OF\r\n")
         status = self.child.match.group(1)
         output = self.child.before.replace("\r", "")
         self.expect(re.escape(PROMPT))
-        output = output.split("\n", 1)[1] if "\n" in output else ""
         assert status == "0", f"{command}: status {status}\n{output}"
         return output
 
