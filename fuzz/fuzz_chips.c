@@ -103,13 +103,13 @@ static const struct uart_host_ops host_ops = {.tx = host_tx, .rx_ready = host_rx
 static int init_hpet(struct board *b)
 {
 	struct hpet_config c = {.memory = &b->memory,
-		.timers = &b->timers,
-		.count = 8,
-		.route_cap = 0xffff,
-		.legacy0 = i8259_input(&b->pic, 0),
-		.legacy8 = i8259_input(&b->pic, 8),
-		.legacy_mode = set_legacy,
-		.opaque = b};
+	        .timers = &b->timers,
+	        .count = 8,
+	        .route_cap = 0xffff,
+	        .legacy0 = i8259_input(&b->pic, 0),
+	        .legacy8 = i8259_input(&b->pic, 8),
+	        .legacy_mode = set_legacy,
+	        .opaque = b};
 
 	for (unsigned i = 0; i < I8259_IRQS; i++)
 		c.route[i] = i8259_input(&b->pic, i);
@@ -128,27 +128,26 @@ static void board_init(struct board *b)
 	check(!space_init(io, 0xffff));
 	check(!space_init(&b->memory, UINT64_MAX));
 	check(!i8259_init(&b->pic, &(struct i8259_config){.ports = io, .intr = intr}));
-	check(!i8254_init(&b->pit,
-		&(struct i8254_config){.ports = io, .timers = q, .irq0 = i8259_input(&b->pic, 0)}));
+	check(!i8254_init(
+	        &b->pit, &(struct i8254_config){.ports = io, .timers = q, .irq0 = i8259_input(&b->pic, 0)}));
 	check(!mc146818_init(&b->rtc, &(struct mc146818_config){.ports = io,
-					      .timers = q,
-					      .irq8 = i8259_input(&b->pic, 8),
-					      .wall_ns = wall_ns,
-					      .utc = true,
-					      .low_mem = GiB}));
+	                                      .timers = q,
+	                                      .irq8 = i8259_input(&b->pic, 8),
+	                                      .wall_ns = wall_ns,
+	                                      .utc = true,
+	                                      .low_mem = GiB}));
 	check(!init_hpet(b));
-	check(!pm_init(&b->pm, &(struct pm_config){.ports = io,
-				       .timers = q,
-				       .sci = i8259_input(&b->pic, 9),
-				       .event = on_event}));
+	check(!pm_init(&b->pm,
+	        &(struct pm_config){
+	                .ports = io, .timers = q, .sci = i8259_input(&b->pic, 9), .event = on_event}));
 	check(!ps2ctl_init(&b->kbd,
-		&(struct ps2ctl_config){.ports = io, .irq1 = i8259_input(&b->pic, 1), .reset = on_reset}));
+	        &(struct ps2ctl_config){.ports = io, .irq1 = i8259_input(&b->pic, 1), .reset = on_reset}));
 	check(!uart16550_init(&b->uart, &(struct uart16550_config){.ports = io,
-						.base = 0x3f8,
-						.timers = q,
-						.irq = i8259_input(&b->pic, 4),
-						.host = &host_ops,
-						.host_opaque = b}));
+	                                        .base = 0x3f8,
+	                                        .timers = q,
+	                                        .irq = i8259_input(&b->pic, 4),
+	                                        .host = &host_ops,
+	                                        .host_opaque = b}));
 }
 
 static void board_fini(struct board *b)
@@ -168,7 +167,7 @@ static void board_fini(struct board *b)
 /* -- steps ------------------------------------------------------------------------------------ */
 
 static const u16 ranges[][2] = {{0x20, 2}, {0xa0, 2}, {0x4d0, 2}, {0x40, 4}, {0x61, 1}, {0x70, 2}, {0x71, 1},
-	{0x400, 12}, {0xb2, 2}, {0xcf9, 1}, {0x92, 1}, {0x80, 16}, {0x60, 1}, {0x64, 1}, {0x3f8, 8}};
+        {0x400, 12}, {0xb2, 2}, {0xcf9, 1}, {0x92, 1}, {0x80, 16}, {0x60, 1}, {0x64, 1}, {0x3f8, 8}};
 
 static void access_port(struct board *b, struct input *in, bool write)
 {

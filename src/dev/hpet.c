@@ -100,7 +100,7 @@ static void update_level(struct hpet_timer *t)
 	const struct wire *want = NULL;
 
 	if ((h->status & BIT64(t->n)) && (t->config & TN_ENABLE) && !(t->config & TN_FSB) &&
-		(h->config & CNF_ENABLE))
+	        (h->config & CNF_ENABLE))
 		want = route(t);
 	if (t->held == want)
 		return;
@@ -307,8 +307,8 @@ static u64 read_timer(const struct hpet_timer *t, unsigned reg)
 
 	switch (reg) {
 	case TIMER_CONFIG:
-		return (u64)h->cfg.route_cap << TN_ROUTE_CAP_SHIFT | t->config | TN_PERIODIC_CAP | TN_64BIT_CAP |
-			(h->cfg.msi.send ? TN_FSB_CAP : 0);
+		return (u64)h->cfg.route_cap << TN_ROUTE_CAP_SHIFT | t->config | TN_PERIODIC_CAP |
+		       TN_64BIT_CAP | (h->cfg.msi.send ? TN_FSB_CAP : 0);
 	case TIMER_COMPARATOR: return t->comparator;
 	case TIMER_FSB: return t->fsb;
 	default: return 0;
@@ -428,11 +428,11 @@ int hpet_init(struct hpet *h, const struct hpet_config *cfg)
 	}
 	reset_state(h);
 	h->region = (struct region){.base = cfg->base ? cfg->base : HPET_BASE,
-		.len = HPET_SIZE,
-		.ops = &mmio_ops,
-		.opaque = h,
-		.lock = &h->lock,
-		.name = "hpet"};
+	        .len = HPET_SIZE,
+	        .ops = &mmio_ops,
+	        .opaque = h,
+	        .lock = &h->lock,
+	        .name = "hpet"};
 	r = space_add(cfg->memory, &h->region);
 	if (r)
 		hpet_fini(h);

@@ -24,7 +24,7 @@ struct hpet_config {
 	unsigned count; /* comparators, bent into 3..8 */
 	u32 route_cap;  /* bit n: a comparator may use route[n] */
 	struct wire route[HPET_ROUTES];
-	struct wire legacy0, legacy8; /* IRQ0 and IRQ8 in legacy replacement mode */
+	struct wire legacy0, legacy8;               /* IRQ0 and IRQ8 in legacy replacement mode */
 	void (*legacy_mode)(void *opaque, bool on); /* on: PIT and RTC leave IRQ0 and IRQ8; may be NULL */
 	void *opaque;
 	struct msi_sink msi; /* without send: no message-signalled delivery */
@@ -35,22 +35,22 @@ struct hpet;
 struct hpet_timer {
 	struct hpet *hpet;
 	unsigned n;
-	struct timer timer;       /* next match that somebody wants */
-	u32 config;               /* low half of the configuration register, without capabilities */
-	u64 comparator;           /* as the guest reads it: the next match */
-	u64 period;               /* of the periodic mode, in ticks */
-	u64 fsb;                  /* FSB route: value below, address above */
-	bool pending;             /* due is valid */
-	u64 due;                  /* 64-bit count of the next match */
-	u64 last_ns;              /* when a match was delivered last; 0 never */
-	const struct wire *held;  /* wire held high by a level interrupt */
+	struct timer timer;      /* next match that somebody wants */
+	u32 config;              /* low half of the configuration register, without capabilities */
+	u64 comparator;          /* as the guest reads it: the next match */
+	u64 period;              /* of the periodic mode, in ticks */
+	u64 fsb;                 /* FSB route: value below, address above */
+	bool pending;            /* due is valid */
+	u64 due;                 /* 64-bit count of the next match */
+	u64 last_ns;             /* when a match was delivered last; 0 never */
+	const struct wire *held; /* wire held high by a level interrupt */
 };
 
 struct hpet {
 	pthread_mutex_t lock;
 	struct hpet_config cfg;
-	u64 config;    /* general configuration */
-	u64 status;    /* general interrupt status: level interrupts */
+	u64 config;     /* general configuration */
+	u64 status;     /* general interrupt status: level interrupts */
 	u64 base_count; /* main counter at base_ns, or where it stands */
 	u64 base_ns;
 	struct hpet_timer timer[HPET_TIMERS_MAX];

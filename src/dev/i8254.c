@@ -29,7 +29,8 @@
 
 /* Port 61h, "NMI Status and Control" of the south bridge. */
 #define SYSCTL_GATE2 BIT(0)
-#define SYSCTL_WRITABLE 0x0fu /* also the speaker (1), enables of SERR# (2) and IOCHK# (3) NMIs, which never come */
+/* Writable are also the speaker (1) and the enables of SERR# (2) and IOCHK# (3) NMIs, which never come. */
+#define SYSCTL_WRITABLE 0x0fu
 #define SYSCTL_REFRESH BIT(4)
 #define SYSCTL_OUT2 BIT(5)
 #define REFRESH_TICKS 18 /* channel 1 of the AT: a refresh every 15 us */
@@ -359,11 +360,11 @@ static void program(struct i8254_channel *c, u8 val)
 	u8 mode = val >> CTL_MODE_SHIFT & 7;
 
 	*c = (struct i8254_channel){
-		.mode = mode > 5 ? mode & 3 : mode, /* 6 and 7 are 2 and 3 */
-		.access = val >> CTL_ACCESS_SHIFT & 3,
-		.bcd = val & CTL_BCD,
-		.gate = c->gate,
-		.null_count = true,
+	        .mode = mode > 5 ? mode & 3 : mode, /* 6 and 7 are 2 and 3 */
+	        .access = val >> CTL_ACCESS_SHIFT & 3,
+	        .bcd = val & CTL_BCD,
+	        .gate = c->gate,
+	        .null_count = true,
 	};
 }
 
@@ -435,8 +436,7 @@ static const struct region_ops sysctl_ops = {.read = sysctl_read, .write = sysct
 static void reset_state(struct i8254 *p)
 {
 	for (unsigned i = 0; i < 3; i++)
-		p->ch[i] = (struct i8254_channel){
-			.access = ACCESS_BOTH, .gate = i != 2, .null_count = true};
+		p->ch[i] = (struct i8254_channel){.access = ACCESS_BOTH, .gate = i != 2, .null_count = true};
 	p->sysctl = 0;
 	p->last_edge_ns = 0;
 	p->disconnected = false;
@@ -461,18 +461,14 @@ int i8254_init(struct i8254 *p, const struct i8254_config *cfg)
 		return r;
 	timer_init(&p->edge, cfg->timers, &p->lock, edge_due, p);
 	reset_state(p);
-	p->io = (struct region){.base = I8254_PORT,
-		.len = 4,
-		.ops = &io_ops,
-		.opaque = p,
-		.lock = &p->lock,
-		.name = "8254"};
+	p->io = (struct region){
+	        .base = I8254_PORT, .len = 4, .ops = &io_ops, .opaque = p, .lock = &p->lock, .name = "8254"};
 	p->port61 = (struct region){.base = I8254_SYSCTL_PORT,
-		.len = 1,
-		.ops = &sysctl_ops,
-		.opaque = p,
-		.lock = &p->lock,
-		.name = "port 61h"};
+	        .len = 1,
+	        .ops = &sysctl_ops,
+	        .opaque = p,
+	        .lock = &p->lock,
+	        .name = "port 61h"};
 	r = space_add(p->ports, &p->io);
 	if (!r)
 		r = space_add(p->ports, &p->port61);

@@ -22,23 +22,23 @@ struct i8254_config {
 
 /* One counter. A tick is one period of the 1.193182 MHz input, numbered from ns 0 of the clock. */
 struct i8254_channel {
-	u8 mode;          /* 0..5 */
-	u8 access;        /* 1 low byte, 2 high byte, 3 low then high */
+	u8 mode;   /* 0..5 */
+	u8 access; /* 1 low byte, 2 high byte, 3 low then high */
 	bool bcd;
 	bool gate;
-	u32 count;        /* count register: 1..65536 (BCD 1..10000), 0: none written since the control word */
-	bool loaded;      /* the counting element runs (or waits for its gate) from origin */
-	u32 period;       /* count with which it was loaded */
-	u64 origin;       /* tick at which it was loaded */
-	u64 held;         /* ticks counted when the gate stopped it */
+	u32 count;   /* count register: 1..65536 (BCD 1..10000), 0: none written since the control word */
+	bool loaded; /* the counting element runs (or waits for its gate) from origin */
+	u32 period;  /* count with which it was loaded */
+	u64 origin;  /* tick at which it was loaded */
+	u64 held;    /* ticks counted when the gate stopped it */
 	bool stopped;
-	bool null_count;  /* a written count is not in the counting element yet */
-	u64 reload_at;    /* null_count in modes 2 and 3: tick of the reload */
-	bool write_high;  /* next byte written is the high one */
-	u8 write_low;     /* low byte waiting for it */
-	bool read_high;   /* next byte read is the high one */
+	bool null_count; /* a written count is not in the counting element yet */
+	u64 reload_at;   /* null_count in modes 2 and 3: tick of the reload */
+	bool write_high; /* next byte written is the high one */
+	u8 write_low;    /* low byte waiting for it */
+	bool read_high;  /* next byte read is the high one */
 	bool latched;
-	u16 latch;        /* value held by the counter latch command */
+	u16 latch; /* value held by the counter latch command */
 	bool status_latched;
 	u8 status;
 };

@@ -354,11 +354,11 @@ static void init_regions(struct i8259 *p)
 		p->io[i].lock = &p->lock;
 	}
 	p->elcr = (struct region){.base = I8259_ELCR_PORT,
-		.len = 2,
-		.ops = &elcr_ops,
-		.opaque = p,
-		.lock = &p->lock,
-		.name = "8259 elcr"};
+	        .len = 2,
+	        .ops = &elcr_ops,
+	        .opaque = p,
+	        .lock = &p->lock,
+	        .name = "8259 elcr"};
 }
 
 static void remove_regions(struct i8259 *p)

@@ -35,14 +35,14 @@ enum {
 	EXT_MEM = 0x17,  /* KiB above 1 MiB */
 	EXT_MEM2 = 0x30, /* the same as found by POST */
 	CENTURY = MC146818_CENTURY,
-	MEM_16M = 0x34,  /* 64 KiB units above 16 MiB */
-	MEM_4G = 0x5b,   /* 64 KiB units above 4 GiB, three bytes */
+	MEM_16M = 0x34, /* 64 KiB units above 16 MiB */
+	MEM_4G = 0x5b,  /* 64 KiB units above 4 GiB, three bytes */
 };
 
 /* Register A */
 #define A_RS 0x0f
 #define A_DV 0x70
-#define A_DV_32K 0x20   /* the divider runs; every other value holds it */
+#define A_DV_32K 0x20 /* the divider runs; every other value holds it */
 #define A_UIP BIT(7)
 /* Register B */
 #define B_24H BIT(1)
@@ -172,24 +172,26 @@ static s64 load_time(struct mc146818 *c)
 {
 	unsigned wday = decode(c, c->ram[WDAY]);
 	struct date d = {
-		.year = decode(c, c->ram[CENTURY]) % 100 * 100 + decode(c, c->ram[YEAR]) % 100,
-		.month = decode(c, c->ram[MONTH]),
-		.mday = decode(c, c->ram[MDAY]),
+	        .year = decode(c, c->ram[CENTURY]) % 100 * 100 + decode(c, c->ram[YEAR]) % 100,
+	        .month = decode(c, c->ram[MONTH]),
+	        .mday = decode(c, c->ram[MDAY]),
 	};
-	s64 days;
+	s64 days, hour, min, sec;
 
 	d.month = MAX(1u, MIN(d.month, 12u));
 	d.mday = MAX(1u, MIN(d.mday, 31u));
 	days = MAX(days_from_date(&d), 0);
 	c->dow_shift = wday >= 1 && wday <= 7 ? (u8)((wday - 1 + 7 - weekday(days)) % 7) : 0;
-	return days * SECS_PER_DAY + decode_hour(c, c->ram[HOUR]) % 24 * 3600 +
-		decode(c, c->ram[MIN]) % 60 * 60 + decode(c, c->ram[SEC]) % 60;
+	hour = decode_hour(c, c->ram[HOUR]) % 24;
+	min = decode(c, c->ram[MIN]) % 60;
+	sec = decode(c, c->ram[SEC]) % 60;
+	return ((days * 24 + hour) * 60 + min) * 60 + sec;
 }
 
 static bool is_time(u8 index)
 {
 	return index == CENTURY ||
-		(index <= YEAR && index != SEC_ALARM && index != MIN_ALARM && index != HOUR_ALARM);
+	       (index <= YEAR && index != SEC_ALARM && index != MIN_ALARM && index != HOUR_ALARM);
 }
 
 static bool divider_runs(const struct mc146818 *c)
@@ -538,7 +540,7 @@ static void set_time(struct mc146818 *c, u64 wall, bool utc)
 
 static void reset_state(struct mc146818 *c)
 {
-	c->ram[REG_B] &= (u8)~(B_PIE | B_AIE | B_UIE | B_SQWE);
+	c->ram[REG_B] &= (u8) ~(B_PIE | B_AIE | B_UIE | B_SQWE);
 	c->ram[REG_C] = 0;
 	c->synced_ns = now_ns(c);
 	c->index = 0;
@@ -568,11 +570,11 @@ int mc146818_init(struct mc146818 *c, const struct mc146818_config *cfg)
 	set_time(c, cfg->wall_ns ? cfg->wall_ns() : host_wall_ns(), cfg->utc);
 	reset_state(c);
 	c->io = (struct region){.base = MC146818_PORT,
-		.len = 2,
-		.ops = &io_ops,
-		.opaque = c,
-		.lock = &c->lock,
-		.name = "mc146818"};
+	        .len = 2,
+	        .ops = &io_ops,
+	        .opaque = c,
+	        .lock = &c->lock,
+	        .name = "mc146818"};
 	r = space_add(c->ports, &c->io);
 	if (r)
 		mc146818_fini(c);

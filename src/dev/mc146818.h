@@ -28,15 +28,15 @@ struct mc146818 {
 	pthread_mutex_t lock;
 	struct space *ports;
 	struct wire irq8;
-	struct timer timer;     /* next enabled event */
+	struct timer timer; /* next enabled event */
 	u8 index;
-	u8 ram[MC146818_SIZE];  /* while the clock runs its time bytes are stale */
-	bool running;           /* neither SET nor the divider's reset */
-	s64 base_sec;           /* shown time, seconds since 1970, at base_ns */
-	u64 base_ns;            /* clock: start of that second; modulo 2^64 */
-	u64 synced_ns;          /* events up to here are in register C */
-	u8 dow_shift;           /* what the guest wants added to the weekday, 0..6 */
-	bool disconnected;      /* the HPET drives IRQ8 */
+	u8 ram[MC146818_SIZE]; /* while the clock runs its time bytes are stale */
+	bool running;          /* neither SET nor the divider's reset */
+	s64 base_sec;          /* shown time, seconds since 1970, at base_ns */
+	u64 base_ns;           /* clock: start of that second; modulo 2^64 */
+	u64 synced_ns;         /* events up to here are in register C */
+	u8 dow_shift;          /* what the guest wants added to the weekday, 0..6 */
+	bool disconnected;     /* the HPET drives IRQ8 */
 	struct region io;
 };
 

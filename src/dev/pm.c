@@ -113,9 +113,7 @@ static void tell(struct pm *p, enum pm_event what)
 static u32 read_dword(struct pm *p, unsigned reg)
 {
 	switch (reg) {
-	case REG_STS_EN:
-		sync_timer_status(p);
-		return p->status | (u32)p->enable << 16;
+	case REG_STS_EN: sync_timer_status(p); return p->status | (u32)p->enable << 16;
 	case REG_CNT: return p->control;
 	default: return (u32)count_now(p);
 	}
@@ -265,7 +263,8 @@ static const struct region_ops io_ops = {.read = io_read, .write = io_write, .mi
 static const struct region_ops smi_ops = {.read = smi_read, .write = smi_write, .min = 1, .max = 1};
 static const struct region_ops cf9_ops = {.read = cf9_read, .write = cf9_write, .min = 1, .max = 1};
 static const struct region_ops fast_ops = {.read = fast_read, .write = fast_write, .min = 1, .max = 1};
-static const struct region_ops scratch_ops = {.read = scratch_read, .write = scratch_write, .min = 1, .max = 1};
+static const struct region_ops scratch_ops = {
+        .read = scratch_read, .write = scratch_write, .min = 1, .max = 1};
 
 static void reset_state(struct pm *p)
 {
@@ -287,10 +286,11 @@ void pm_reset(struct pm *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-static int add(struct pm *p, struct region *r, u64 base, u64 len, const struct region_ops *ops, const char *name)
+static int add(
+        struct pm *p, struct region *r, u64 base, u64 len, const struct region_ops *ops, const char *name)
 {
 	*r = (struct region){
-		.base = base, .len = len, .ops = ops, .opaque = p, .lock = &p->lock, .name = name};
+	        .base = base, .len = len, .ops = ops, .opaque = p, .lock = &p->lock, .name = name};
 	return space_add(p->cfg.ports, r);
 }
 

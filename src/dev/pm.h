@@ -36,14 +36,14 @@ struct pm_config {
 struct pm {
 	pthread_mutex_t lock;
 	struct pm_config cfg;
-	struct timer carry;  /* next toggle of the timer's highest bit */
-	u16 status, enable;  /* PM1a_STS, PM1a_EN */
-	u16 control;         /* PM1a_CNT */
-	u64 synced;          /* timer count (64 bits) up to which TMR_STS is right */
-	u8 smi[2];           /* APM_CNT, APM_STS */
-	u8 reset_control;    /* CF9h */
+	struct timer carry; /* next toggle of the timer's highest bit */
+	u16 status, enable; /* PM1a_STS, PM1a_EN */
+	u16 control;        /* PM1a_CNT */
+	u64 synced;         /* timer count (64 bits) up to which TMR_STS is right */
+	u8 smi[2];          /* APM_CNT, APM_STS */
+	u8 reset_control;   /* CF9h */
 	u8 port92;
-	u8 page[16];         /* DMA page registers 80h..8fh: scratch, 80h shows POST codes */
+	u8 page[16]; /* DMA page registers 80h..8fh: scratch, 80h shows POST codes */
 	struct region io, smi_io, cf9, fast, scratch;
 };
 

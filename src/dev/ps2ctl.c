@@ -166,7 +166,7 @@ void ps2ctl_reset(struct ps2ctl *k)
 static struct region port(struct ps2ctl *k, u64 base, const struct region_ops *ops, const char *name)
 {
 	return (struct region){
-		.base = base, .len = 1, .ops = ops, .opaque = k, .lock = &k->lock, .name = name};
+	        .base = base, .len = 1, .ops = ops, .opaque = k, .lock = &k->lock, .name = name};
 }
 
 int ps2ctl_init(struct ps2ctl *k, const struct ps2ctl_config *cfg)

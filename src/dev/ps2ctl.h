@@ -12,7 +12,7 @@
 
 struct ps2ctl_config {
 	struct space *ports;
-	struct wire irq1; /* output buffer full; may be empty */
+	struct wire irq1;            /* output buffer full; may be empty */
 	void (*reset)(void *opaque); /* called under the chip's lock: only note it */
 	void *opaque;
 };
@@ -20,11 +20,11 @@ struct ps2ctl_config {
 struct ps2ctl {
 	pthread_mutex_t lock;
 	struct ps2ctl_config cfg;
-	u8 status;    /* without the constant bits */
-	u8 output;    /* output buffer: what port 60h reads */
-	u8 ram[32];   /* controller RAM; byte 0 is the command byte */
-	u8 port2;     /* output port: reset line, A20 */
-	u8 pending;   /* command that waits for its data byte, 0 for none */
+	u8 status;  /* without the constant bits */
+	u8 output;  /* output buffer: what port 60h reads */
+	u8 ram[32]; /* controller RAM; byte 0 is the command byte */
+	u8 port2;   /* output port: reset line, A20 */
+	u8 pending; /* command that waits for its data byte, 0 for none */
 	struct region data_io, cmd_io;
 };
 

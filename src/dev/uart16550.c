@@ -151,7 +151,8 @@ static void update_irq(struct uart16550 *u)
 static u64 timeout_ns(const struct uart16550 *u)
 {
 	u64 divisor = u->dll | u->dlm << 8;
-	unsigned bits = 1 + 5 + (u->lcr & LCR_WLS) + (u->lcr & LCR_PEN ? 1 : 0) + 1 + (u->lcr & LCR_STB ? 1 : 0);
+	unsigned bits =
+	        1 + 5 + (u->lcr & LCR_WLS) + (u->lcr & LCR_PEN ? 1 : 0) + 1 + (u->lcr & LCR_STB ? 1 : 0);
 	u64 ns = mul_div(4ull * bits * 16 * MAX(divisor, 1), NS_PER_SEC, UART_HZ);
 
 	return MIN(ns, TIMEOUT_MAX_NS);
@@ -160,7 +161,8 @@ static u64 timeout_ns(const struct uart16550 *u)
 /* The timeout starts anew with every byte that comes or is read. */
 static void restart_timeout(struct uart16550 *u)
 {
-	if (fifos_on(u) && (u->ier & IER_ERBFI) && !u->timed_out && u->rx.count && u->rx.count < rx_trigger(u))
+	if (fifos_on(u) && (u->ier & IER_ERBFI) && !u->timed_out && u->rx.count &&
+	        u->rx.count < rx_trigger(u))
 		timer_arm(&u->timeout, clock_now(u->timeout.q->clock) + timeout_ns(u));
 	else
 		timer_cancel(&u->timeout);
@@ -515,11 +517,11 @@ int uart16550_init(struct uart16550 *u, const struct uart16550_config *cfg)
 	timer_init(&u->timeout, cfg->timers, &u->lock, timeout_due, u);
 	reset_state(u);
 	u->region = (struct region){.base = cfg->base,
-		.len = UART_PORTS,
-		.ops = &io_ops,
-		.opaque = u,
-		.lock = &u->lock,
-		.name = "16550A"};
+	        .len = UART_PORTS,
+	        .ops = &io_ops,
+	        .opaque = u,
+	        .lock = &u->lock,
+	        .name = "16550A"};
 	r = cfg->ports ? space_add(cfg->ports, &u->region) : 0;
 	if (r)
 		uart16550_fini(u);

@@ -60,6 +60,6 @@ void uart16550_fini(struct uart16550 *u);
 
 /* From the host, any thread. */
 size_t uart_receive(struct uart16550 *u, const u8 *buf, size_t len); /* bytes taken */
-void uart_tx_ready(struct uart16550 *u); /* the host has room again */
+void uart_tx_ready(struct uart16550 *u);                             /* the host has room again */
 void uart_break(struct uart16550 *u);
 void uart_set_carrier(struct uart16550 *u, bool on);

@@ -50,8 +50,11 @@ static void on_msi(void *opaque, u64 addr, u32 data)
 static int setup(void **state)
 {
 	static struct fix f;
-	struct hpet_config c = {
-		.timers = &f.b.timers, .memory = &f.b.memory, .count = 3, .route_cap = 0x00f00000, .opaque = &f};
+	struct hpet_config c = {.timers = &f.b.timers,
+	        .memory = &f.b.memory,
+	        .count = 3,
+	        .route_cap = 0x00f00000,
+	        .opaque = &f};
 
 	memset(&f, 0, sizeof(f));
 	bench_init(&f.b, 1234567);
@@ -351,9 +354,10 @@ static void without_messages(void **state)
 
 	memset(&g, 0, sizeof(g));
 	bench_init(&g.b, 0);
-	assert_int_equal(hpet_init(&g.hpet,
-				 &(struct hpet_config){.timers = &g.b.timers, .memory = &g.b.memory, .count = 99}),
-		0);
+	assert_int_equal(
+	        hpet_init(&g.hpet,
+	                &(struct hpet_config){.timers = &g.b.timers, .memory = &g.b.memory, .count = 99}),
+	        0);
 	assert_int_equal(r32(&g, 0) >> 8 & 31, 7);
 	w32(&g, TN(7), FSB_EN | ENB | ROUTE(31));
 	assert_int_equal(r32(&g, TN(7)), 0x34);
@@ -394,21 +398,21 @@ static void sweep(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(capabilities, setup, teardown),
-		cmocka_unit_test_setup_teardown(main_counter, setup, teardown),
-		cmocka_unit_test_setup_teardown(one_shot, setup, teardown),
-		cmocka_unit_test_setup_teardown(one_shot_32_wraps, setup, teardown),
-		cmocka_unit_test_setup_teardown(periodic_linux, setup, teardown),
-		cmocka_unit_test_setup_teardown(periodic_one_write, setup, teardown),
-		cmocka_unit_test_setup_teardown(periodic_unwatched, setup, teardown),
-		cmocka_unit_test_setup_teardown(no_flood, setup, teardown),
-		cmocka_unit_test_setup_teardown(level, setup, teardown),
-		cmocka_unit_test_setup_teardown(routes, setup, teardown),
-		cmocka_unit_test_setup_teardown(legacy, setup, teardown),
-		cmocka_unit_test_setup_teardown(message, setup, teardown),
-		cmocka_unit_test_setup_teardown(without_messages, setup, teardown),
-		cmocka_unit_test_setup_teardown(counter_write_while_running, setup, teardown),
-		cmocka_unit_test_setup_teardown(sweep, setup, teardown),
+	        cmocka_unit_test_setup_teardown(capabilities, setup, teardown),
+	        cmocka_unit_test_setup_teardown(main_counter, setup, teardown),
+	        cmocka_unit_test_setup_teardown(one_shot, setup, teardown),
+	        cmocka_unit_test_setup_teardown(one_shot_32_wraps, setup, teardown),
+	        cmocka_unit_test_setup_teardown(periodic_linux, setup, teardown),
+	        cmocka_unit_test_setup_teardown(periodic_one_write, setup, teardown),
+	        cmocka_unit_test_setup_teardown(periodic_unwatched, setup, teardown),
+	        cmocka_unit_test_setup_teardown(no_flood, setup, teardown),
+	        cmocka_unit_test_setup_teardown(level, setup, teardown),
+	        cmocka_unit_test_setup_teardown(routes, setup, teardown),
+	        cmocka_unit_test_setup_teardown(legacy, setup, teardown),
+	        cmocka_unit_test_setup_teardown(message, setup, teardown),
+	        cmocka_unit_test_setup_teardown(without_messages, setup, teardown),
+	        cmocka_unit_test_setup_teardown(counter_write_while_running, setup, teardown),
+	        cmocka_unit_test_setup_teardown(sweep, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

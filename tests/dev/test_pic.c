@@ -29,7 +29,8 @@ static int setup(void **state)
 	memset(&f, 0, sizeof(f));
 	bench_init(&f.b, 0);
 	assert_int_equal(
-		i8259_init(&f.pic, &(struct i8259_config){.ports = &f.b.ports, .intr = probe_wire(&f.intr)}), 0);
+	        i8259_init(&f.pic, &(struct i8259_config){.ports = &f.b.ports, .intr = probe_wire(&f.intr)}),
+	        0);
 	for (unsigned i = 0; i < 16; i++)
 		f.in[i] = i8259_input(&f.pic, i);
 	program(&f.b, 1);
@@ -59,7 +60,7 @@ static void edge_and_eoi(void **state)
 	assert_int_equal(in8(&f->b, 0x20), 0);
 	out8(&f->b, 0x20, 0x0b);
 	assert_int_equal(in8(&f->b, 0x20), 0x10); /* ISR */
-	wire_set(&f->in[4], true); /* no new edge */
+	wire_set(&f->in[4], true);                /* no new edge */
 	out8(&f->b, 0x20, 0x20);
 	assert_int_equal(in8(&f->b, 0x20), 0);
 	assert_false(f->intr.level);
@@ -303,20 +304,20 @@ static void sweep(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(edge_and_eoi, setup, teardown),
-		cmocka_unit_test_setup_teardown(priorities, setup, teardown),
-		cmocka_unit_test_setup_teardown(masks_and_spurious, setup, teardown),
-		cmocka_unit_test_setup_teardown(slave, setup, teardown),
-		cmocka_unit_test_setup_teardown(nested_slave, setup, teardown),
-		cmocka_unit_test_setup_teardown(auto_eoi_and_rotation, setup, teardown),
-		cmocka_unit_test_setup_teardown(rotate_on_eoi, setup, teardown),
-		cmocka_unit_test_setup_teardown(special_mask, setup, teardown),
-		cmocka_unit_test_setup_teardown(poll_mode, setup, teardown),
-		cmocka_unit_test_setup_teardown(level_triggered, setup, teardown),
-		cmocka_unit_test_setup_teardown(slave_request_withdrawn, setup, teardown),
-		cmocka_unit_test_setup_teardown(init_sequence, setup, teardown),
-		cmocka_unit_test_setup_teardown(reset_masks, setup, teardown),
-		cmocka_unit_test_setup_teardown(sweep, setup, teardown),
+	        cmocka_unit_test_setup_teardown(edge_and_eoi, setup, teardown),
+	        cmocka_unit_test_setup_teardown(priorities, setup, teardown),
+	        cmocka_unit_test_setup_teardown(masks_and_spurious, setup, teardown),
+	        cmocka_unit_test_setup_teardown(slave, setup, teardown),
+	        cmocka_unit_test_setup_teardown(nested_slave, setup, teardown),
+	        cmocka_unit_test_setup_teardown(auto_eoi_and_rotation, setup, teardown),
+	        cmocka_unit_test_setup_teardown(rotate_on_eoi, setup, teardown),
+	        cmocka_unit_test_setup_teardown(special_mask, setup, teardown),
+	        cmocka_unit_test_setup_teardown(poll_mode, setup, teardown),
+	        cmocka_unit_test_setup_teardown(level_triggered, setup, teardown),
+	        cmocka_unit_test_setup_teardown(slave_request_withdrawn, setup, teardown),
+	        cmocka_unit_test_setup_teardown(init_sequence, setup, teardown),
+	        cmocka_unit_test_setup_teardown(reset_masks, setup, teardown),
+	        cmocka_unit_test_setup_teardown(sweep, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

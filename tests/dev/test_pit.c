@@ -24,9 +24,9 @@ static int setup(void **state)
 	memset(&f, 0, sizeof(f));
 	bench_init(&f.b, 12345678);
 	assert_int_equal(i8254_init(&f.pit, &(struct i8254_config){.ports = &f.b.ports,
-						    .timers = &f.b.timers,
-						    .irq0 = probe_wire(&f.irq0)}),
-		0);
+	                                            .timers = &f.b.timers,
+	                                            .irq0 = probe_wire(&f.irq0)}),
+	        0);
 	ticks(&f, 1);
 	*state = &f;
 	return 0;
@@ -406,21 +406,21 @@ static void sweep(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(mode0, setup, teardown),
-		cmocka_unit_test_setup_teardown(mode2_rate, setup, teardown),
-		cmocka_unit_test_setup_teardown(mode2_count_and_out, setup, teardown),
-		cmocka_unit_test_setup_teardown(mode3_square, setup, teardown),
-		cmocka_unit_test_setup_teardown(mode3_irq_reload, setup, teardown),
-		cmocka_unit_test_setup_teardown(mode1_and_5, setup, teardown),
-		cmocka_unit_test_setup_teardown(mode4_strobe, setup, teardown),
-		cmocka_unit_test_setup_teardown(gate_pauses_mode0, setup, teardown),
-		cmocka_unit_test_setup_teardown(bcd, setup, teardown),
-		cmocka_unit_test_setup_teardown(access_and_latches, setup, teardown),
-		cmocka_unit_test_setup_teardown(port61, setup, teardown),
-		cmocka_unit_test_setup_teardown(no_flood, setup, teardown),
-		cmocka_unit_test_setup_teardown(legacy_replacement, setup, teardown),
-		cmocka_unit_test_setup_teardown(reset_is_idle, setup, teardown),
-		cmocka_unit_test_setup_teardown(sweep, setup, teardown),
+	        cmocka_unit_test_setup_teardown(mode0, setup, teardown),
+	        cmocka_unit_test_setup_teardown(mode2_rate, setup, teardown),
+	        cmocka_unit_test_setup_teardown(mode2_count_and_out, setup, teardown),
+	        cmocka_unit_test_setup_teardown(mode3_square, setup, teardown),
+	        cmocka_unit_test_setup_teardown(mode3_irq_reload, setup, teardown),
+	        cmocka_unit_test_setup_teardown(mode1_and_5, setup, teardown),
+	        cmocka_unit_test_setup_teardown(mode4_strobe, setup, teardown),
+	        cmocka_unit_test_setup_teardown(gate_pauses_mode0, setup, teardown),
+	        cmocka_unit_test_setup_teardown(bcd, setup, teardown),
+	        cmocka_unit_test_setup_teardown(access_and_latches, setup, teardown),
+	        cmocka_unit_test_setup_teardown(port61, setup, teardown),
+	        cmocka_unit_test_setup_teardown(no_flood, setup, teardown),
+	        cmocka_unit_test_setup_teardown(legacy_replacement, setup, teardown),
+	        cmocka_unit_test_setup_teardown(reset_is_idle, setup, teardown),
+	        cmocka_unit_test_setup_teardown(sweep, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

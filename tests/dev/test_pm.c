@@ -35,16 +35,16 @@ static int setup(void **state)
 	memset(&f, 0, sizeof(f));
 	bench_init(&f.b, 0);
 	assert_int_equal(pm_init(&f.pm, &(struct pm_config){.ports = &f.b.ports,
-						.timers = &f.b.timers,
-						.sci = probe_wire(&f.sci),
-						.event = on_event,
-						.opaque = &f}),
-		0);
+	                                        .timers = &f.b.timers,
+	                                        .sci = probe_wire(&f.sci),
+	                                        .event = on_event,
+	                                        .opaque = &f}),
+	        0);
 	assert_int_equal(ps2ctl_init(&f.kbd, &(struct ps2ctl_config){.ports = &f.b.ports,
-						     .irq1 = probe_wire(&f.irq1),
-						     .reset = on_kbd_reset,
-						     .opaque = &f}),
-		0);
+	                                             .irq1 = probe_wire(&f.irq1),
+	                                             .reset = on_kbd_reset,
+	                                             .opaque = &f}),
+	        0);
 	*state = &f;
 	return 0;
 }
@@ -141,7 +141,7 @@ static void power_off(void **state)
 	out16(&f->b, 0x404, 0x3400);
 	assert_int_equal(f->poweroffs, 1);
 	assert_int_equal(in16(&f->b, 0x404) & 0x2000, 0); /* SLP_EN reads 0 */
-	out8(&f->b, 0x405, 0x34); /* in bytes */
+	out8(&f->b, 0x405, 0x34);                         /* in bytes */
 	assert_int_equal(f->poweroffs, 2);
 	out32(&f->b, 0x404, 0x3400);
 	assert_int_equal(f->poweroffs, 3);
@@ -172,7 +172,9 @@ static void reset_register_of_pci(void **state)
 
 	bench_init(&b, 0);
 	assert_int_equal(
-		pm_init(&pm, &(struct pm_config){.ports = &b.ports, .timers = &b.timers, .pci_owns_cf9 = true}), 0);
+	        pm_init(&pm,
+	                &(struct pm_config){.ports = &b.ports, .timers = &b.timers, .pci_owns_cf9 = true}),
+	        0);
 	assert_int_equal(in8(&b, 0xcf9), 0xff);
 	pm_reset_write(&pm, 0x06); /* without anybody to tell */
 	pm_fini(&pm);
@@ -304,18 +306,18 @@ static void sweep(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(free_running_timer, setup, teardown),
-		cmocka_unit_test_setup_teardown(timer_overflow, setup, teardown),
-		cmocka_unit_test_setup_teardown(acpi_mode_and_button, setup, teardown),
-		cmocka_unit_test_setup_teardown(power_off, setup, teardown),
-		cmocka_unit_test_setup_teardown(reset_register, setup, teardown),
-		cmocka_unit_test(reset_register_of_pci),
-		cmocka_unit_test_setup_teardown(port92, setup, teardown),
-		cmocka_unit_test_setup_teardown(chip_reset, setup, teardown),
-		cmocka_unit_test_setup_teardown(post_code, setup, teardown),
-		cmocka_unit_test_setup_teardown(keyboard_probe, setup, teardown),
-		cmocka_unit_test_setup_teardown(keyboard_reset_and_a20, setup, teardown),
-		cmocka_unit_test_setup_teardown(sweep, setup, teardown),
+	        cmocka_unit_test_setup_teardown(free_running_timer, setup, teardown),
+	        cmocka_unit_test_setup_teardown(timer_overflow, setup, teardown),
+	        cmocka_unit_test_setup_teardown(acpi_mode_and_button, setup, teardown),
+	        cmocka_unit_test_setup_teardown(power_off, setup, teardown),
+	        cmocka_unit_test_setup_teardown(reset_register, setup, teardown),
+	        cmocka_unit_test(reset_register_of_pci),
+	        cmocka_unit_test_setup_teardown(port92, setup, teardown),
+	        cmocka_unit_test_setup_teardown(chip_reset, setup, teardown),
+	        cmocka_unit_test_setup_teardown(post_code, setup, teardown),
+	        cmocka_unit_test_setup_teardown(keyboard_probe, setup, teardown),
+	        cmocka_unit_test_setup_teardown(keyboard_reset_and_a20, setup, teardown),
+	        cmocka_unit_test_setup_teardown(sweep, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,13 +24,13 @@ static void init(struct fix *f, u64 low, u64 high)
 	memset(f, 0, sizeof(*f));
 	bench_init(&f->b, 77 * NS_PER_MS); /* earlier than the second's start: base_ns wraps */
 	assert_int_equal(mc146818_init(&f->rtc, &(struct mc146818_config){.ports = &f->b.ports,
-							.timers = &f->b.timers,
-							.irq8 = probe_wire(&f->irq8),
-							.wall_ns = start_wall,
-							.utc = true,
-							.low_mem = low,
-							.high_mem = high}),
-		0);
+	                                                .timers = &f->b.timers,
+	                                                .irq8 = probe_wire(&f->irq8),
+	                                                .wall_ns = start_wall,
+	                                                .utc = true,
+	                                                .low_mem = low,
+	                                                .high_mem = high}),
+	        0);
 }
 
 static int setup(void **state)
@@ -364,9 +364,9 @@ static void local_time(void **state)
 	memset(&g, 0, sizeof(g));
 	bench_init(&g.b, 0);
 	assert_int_equal(mc146818_init(&g.rtc,
-				 &(struct mc146818_config){
-					 .ports = &g.b.ports, .timers = &g.b.timers, .wall_ns = start_wall}),
-		0);
+	                         &(struct mc146818_config){
+	                                 .ports = &g.b.ports, .timers = &g.b.timers, .wall_ns = start_wall}),
+	        0);
 	assert_time(&g, TIME(0x20, 0x24, 0x02, 0x29, 0x03, 0x29, 0x50));
 	mc146818_fini(&g.rtc);
 	bench_fini(&g.b);
@@ -433,22 +433,22 @@ static void sweep(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(runs_in_bcd, setup, teardown),
-		cmocka_unit_test_setup_teardown(formats, setup, teardown),
-		cmocka_unit_test_setup_teardown(guest_sets_time, setup, teardown),
-		cmocka_unit_test_setup_teardown(weekday_is_the_guests, setup, teardown),
-		cmocka_unit_test_setup_teardown(divider_reset, setup, teardown),
-		cmocka_unit_test_setup_teardown(update_in_progress, setup, teardown),
-		cmocka_unit_test_setup_teardown(update_ended, setup, teardown),
-		cmocka_unit_test_setup_teardown(periodic, setup, teardown),
-		cmocka_unit_test_setup_teardown(alarm_24h, setup, teardown),
-		cmocka_unit_test_setup_teardown(alarm_12h, setup, teardown),
-		cmocka_unit_test_setup_teardown(memory_sizes, setup, teardown),
-		cmocka_unit_test_setup_teardown(ram_and_index, setup, teardown),
-		cmocka_unit_test_setup_teardown(local_time, setup, teardown),
-		cmocka_unit_test_setup_teardown(legacy_replacement, setup, teardown),
-		cmocka_unit_test_setup_teardown(nonsense_dates, setup, teardown),
-		cmocka_unit_test_setup_teardown(sweep, setup, teardown),
+	        cmocka_unit_test_setup_teardown(runs_in_bcd, setup, teardown),
+	        cmocka_unit_test_setup_teardown(formats, setup, teardown),
+	        cmocka_unit_test_setup_teardown(guest_sets_time, setup, teardown),
+	        cmocka_unit_test_setup_teardown(weekday_is_the_guests, setup, teardown),
+	        cmocka_unit_test_setup_teardown(divider_reset, setup, teardown),
+	        cmocka_unit_test_setup_teardown(update_in_progress, setup, teardown),
+	        cmocka_unit_test_setup_teardown(update_ended, setup, teardown),
+	        cmocka_unit_test_setup_teardown(periodic, setup, teardown),
+	        cmocka_unit_test_setup_teardown(alarm_24h, setup, teardown),
+	        cmocka_unit_test_setup_teardown(alarm_12h, setup, teardown),
+	        cmocka_unit_test_setup_teardown(memory_sizes, setup, teardown),
+	        cmocka_unit_test_setup_teardown(ram_and_index, setup, teardown),
+	        cmocka_unit_test_setup_teardown(local_time, setup, teardown),
+	        cmocka_unit_test_setup_teardown(legacy_replacement, setup, teardown),
+	        cmocka_unit_test_setup_teardown(nonsense_dates, setup, teardown),
+	        cmocka_unit_test_setup_teardown(sweep, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

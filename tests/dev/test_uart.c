@@ -52,12 +52,12 @@ static int setup(void **state)
 	bench_init(&f.b, 1000);
 	f.room = SIZE_MAX;
 	assert_int_equal(uart16550_init(&f.u, &(struct uart16550_config){.ports = &f.b.ports,
-						      .base = COM,
-						      .timers = &f.b.timers,
-						      .irq = probe_wire(&f.irq),
-						      .host = &host_ops,
-						      .host_opaque = &f}),
-		0);
+	                                              .base = COM,
+	                                              .timers = &f.b.timers,
+	                                              .irq = probe_wire(&f.irq),
+	                                              .host = &host_ops,
+	                                              .host_opaque = &f}),
+	        0);
 	*state = &f;
 	return 0;
 }
@@ -502,23 +502,23 @@ static void sweep(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(registers, setup, teardown),
-		cmocka_unit_test_setup_teardown(transmit, setup, teardown),
-		cmocka_unit_test_setup_teardown(back_pressure, setup, teardown),
-		cmocka_unit_test_setup_teardown(slow_host_loses_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(ignorant_guest, setup, teardown),
-		cmocka_unit_test_setup_teardown(thre_interrupt, setup, teardown),
-		cmocka_unit_test_setup_teardown(receive_without_fifo, setup, teardown),
-		cmocka_unit_test_setup_teardown(trigger_levels, setup, teardown),
-		cmocka_unit_test_setup_teardown(character_timeout, setup, teardown),
-		cmocka_unit_test_setup_teardown(all_divisors, setup, teardown),
-		cmocka_unit_test_setup_teardown(breaks, setup, teardown),
-		cmocka_unit_test_setup_teardown(loopback, setup, teardown),
-		cmocka_unit_test_setup_teardown(fifo_resets, setup, teardown),
-		cmocka_unit_test_setup_teardown(carrier, setup, teardown),
-		cmocka_unit_test_setup_teardown(chip_reset, setup, teardown),
-		cmocka_unit_test_setup_teardown(nobody_there, setup, teardown),
-		cmocka_unit_test_setup_teardown(sweep, setup, teardown),
+	        cmocka_unit_test_setup_teardown(registers, setup, teardown),
+	        cmocka_unit_test_setup_teardown(transmit, setup, teardown),
+	        cmocka_unit_test_setup_teardown(back_pressure, setup, teardown),
+	        cmocka_unit_test_setup_teardown(slow_host_loses_nothing, setup, teardown),
+	        cmocka_unit_test_setup_teardown(ignorant_guest, setup, teardown),
+	        cmocka_unit_test_setup_teardown(thre_interrupt, setup, teardown),
+	        cmocka_unit_test_setup_teardown(receive_without_fifo, setup, teardown),
+	        cmocka_unit_test_setup_teardown(trigger_levels, setup, teardown),
+	        cmocka_unit_test_setup_teardown(character_timeout, setup, teardown),
+	        cmocka_unit_test_setup_teardown(all_divisors, setup, teardown),
+	        cmocka_unit_test_setup_teardown(breaks, setup, teardown),
+	        cmocka_unit_test_setup_teardown(loopback, setup, teardown),
+	        cmocka_unit_test_setup_teardown(fifo_resets, setup, teardown),
+	        cmocka_unit_test_setup_teardown(carrier, setup, teardown),
+	        cmocka_unit_test_setup_teardown(chip_reset, setup, teardown),
+	        cmocka_unit_test_setup_teardown(nobody_there, setup, teardown),
+	        cmocka_unit_test_setup_teardown(sweep, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
