@@ -102,7 +102,8 @@ def test_typing(boot):
     machine = boot("-A").shell()
     text = "x" * 900
     assert machine.run(f"echo {text} | wc -c").strip() == "901"
-    machine.child.sendline("cat")
+    machine.child.sendline("echo rea''dy; cat")
+    machine.expect("ready\r\n")  # the shell has given the terminal back to line mode
     machine.child.sendline("to and fro")
     machine.expect("to and fro.*to and fro")  # the terminal's echo and cat's: cat is reading
     machine.child.send("\x03")
