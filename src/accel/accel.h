@@ -30,9 +30,9 @@ enum run_exit {
 /* What a vCPU does when it does not execute; reported through accel_host.idle. */
 enum cpu_idle {
 	CPU_RUNNING,
-	CPU_HALTED_IF,    /* HLT, interrupts on */
-	CPU_HALTED_DEAD,  /* HLT with IF=0: only NMI, INIT or reset can wake it */
-	CPU_WAIT_SIPI,    /* an application processor before its start-up IPI */
+	CPU_HALTED_IF,   /* HLT, interrupts on */
+	CPU_HALTED_DEAD, /* HLT with IF=0: only NMI, INIT or reset can wake it */
+	CPU_WAIT_SIPI,   /* an application processor before its start-up IPI */
 };
 
 /* What the machine gives to the CPUs. Must stay valid until vm_destroy. */
@@ -47,35 +47,35 @@ struct accel_host {
 };
 
 struct accel_config {
-	unsigned ncpus;      /* 1..MAX_VCPUS */
-	bool x2apic;         /* -x: CPUs start in x2APIC mode */
-	bool lax_msr;        /* -w: unknown MSRs read 0 and ignore writes instead of #GP */
-	bool exit_on_hlt;    /* -H (kept for compatibility; HLT always idles) */
-	bool exit_on_pause;  /* -P */
-	const int *pin;      /* host CPU per vCPU or -1; NULL for none */
+	unsigned ncpus;     /* 1..MAX_VCPUS */
+	bool x2apic;        /* -x: CPUs start in x2APIC mode */
+	bool lax_msr;       /* -w: unknown MSRs read 0 and ignore writes instead of #GP */
+	bool exit_on_hlt;   /* -H (kept for compatibility; HLT always idles) */
+	bool exit_on_pause; /* -P */
+	const int *pin;     /* host CPU per vCPU or -1; NULL for none */
 	bool stats;
-	u64 code_cache;      /* bytes for decoded/translated code per vCPU, 0 = default */
+	u64 code_cache; /* bytes for decoded/translated code per vCPU, 0 = default */
 };
 
 struct accel_vm;
 struct vcpu;
 
 struct accel_ops {
-	const char *name;     /* "kvm", "jit", "interp" */
-	bool owns_irqchips;   /* PIC, IOAPIC, LAPIC and PIT live in the back end */
+	const char *name;   /* "kvm", "jit", "interp" */
+	bool owns_irqchips; /* PIC, IOAPIC, LAPIC and PIT live in the back end */
 	/*
 	 * Can this host run stock guests with it? Runs a real snippet within a second. 0, or -errno
 	 * with the reason in e. A back end may work for small guests though probe fails.
 	 */
 	int (*probe)(struct err *e);
 	int (*vm_create)(const struct accel_config *c, const struct accel_host *h, struct accel_vm **out,
-			 struct err *e);
+	        struct err *e);
 	void (*vm_destroy)(struct accel_vm *vm);
 	/* RAM at gpa backed by hva; page multiples. len 0 at a known gpa unmaps. */
 	int (*mem_map)(struct accel_vm *vm, u64 gpa, void *hva, u64 len, bool readonly);
 	/* intc is NULL when owns_irqchips. Call from any thread before run. */
-	int (*vcpu_create)(struct accel_vm *vm, unsigned id, const struct intc *intc, struct vcpu **out,
-			   struct err *e);
+	int (*vcpu_create)(
+	        struct accel_vm *vm, unsigned id, const struct intc *intc, struct vcpu **out, struct err *e);
 	void (*vcpu_destroy)(struct vcpu *v);
 	/* Whole architectural state; only while the vCPU does not run. */
 	int (*get_state)(struct vcpu *v, struct x86_state *s);

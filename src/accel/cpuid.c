@@ -17,90 +17,96 @@ static const struct {
 	u32 feature;
 	enum need need;
 } features[] = {
-	{CF(1_EDX, 0), ALWAYS},   /* FPU */
-	{CF(1_EDX, 2), ALWAYS},   /* DE */
-	{CF_PSE, ALWAYS},
-	{CF(1_EDX, 4), ALWAYS},   /* TSC */
-	{CF(1_EDX, 5), ALWAYS},   /* MSR */
-	{CF(1_EDX, 6), ALWAYS},   /* PAE */
-	{CF(1_EDX, 7), ALWAYS},   /* MCE */
-	{CF(1_EDX, 8), ALWAYS},   /* CX8 */
-	{CF(1_EDX, 9), ALWAYS},   /* APIC */
-	{CF(1_EDX, 11), ALWAYS},  /* SEP */
-	{CF_MTRR, ALWAYS},
-	{CF(1_EDX, 13), ALWAYS},  /* PGE */
-	{CF(1_EDX, 14), ALWAYS},  /* MCA */
-	{CF(1_EDX, 15), ALWAYS},  /* CMOV */
-	{CF_PAT, ALWAYS},
-	{CF(1_EDX, 17), ALWAYS},  /* PSE-36 */
-	{CF(1_EDX, 19), ALWAYS},  /* CLFSH */
-	{CF(1_EDX, 23), ALWAYS},  /* MMX */
-	{CF(1_EDX, 24), ALWAYS},  /* FXSR */
-	{CF(1_EDX, 25), ALWAYS},  /* SSE */
-	{CF(1_EDX, 26), ALWAYS},  /* SSE2 */
-	{CF(1_EDX, 27), ALWAYS},  /* SS */
-	{CF_SSE3, BOUND_HOST},
-	{CF_PCLMULQDQ, BOUND_HOST},
-	{CF_SSSE3, BOUND_HOST},
-	{CF_FMA, BOUND_HOST},
-	{CF_CX16, BOUND},
-	{CF_PCID, ALWAYS},
-	{CF_SSE41, BOUND_HOST},
-	{CF_SSE42, BOUND_HOST},
-	{CF_X2APIC, ALWAYS},
-	{CF_MOVBE, BOUND},
-	{CF_POPCNT, BOUND},
-	{CF_TSC_DEADLINE, ALWAYS},
-	{CF_AES, BOUND_HOST},
-	{CF_XSAVE, BOUND},
-	{CF_AVX, BOUND_HOST},
-	{CF_F16C, BOUND_HOST},
-	{CF_RDRAND, BOUND_HOST},
-	{CF_HYPERVISOR, ALWAYS},
-	{CF_FSGSBASE, ALWAYS},
-	{CF_TSC_ADJUST, ALWAYS},
-	{CF_BMI1, BOUND},
-	{CF_AVX2, BOUND_HOST},
-	{CF(7_EBX, 6), ALWAYS},   /* FDP_EXCPTN_ONLY: x87 data pointer updated only on exceptions */
-	{CF_SMEP, ALWAYS},
-	{CF_BMI2, BOUND},
-	{CF_ERMS, ALWAYS},
-	{CF_INVPCID, ALWAYS},
-	{CF(7_EBX, 13), ALWAYS},  /* FCS and FDS deprecated */
-	{CF_RDSEED, BOUND_HOST},
-	{CF_ADX, BOUND},
-	{CF_SMAP, ALWAYS},
-	{CF_CLFLUSHOPT, ALWAYS},
-	{CF_CLWB, ALWAYS},
-	{CF_SHA, BOUND_HOST},
-	{CF_UMIP, ALWAYS},
-	{CF_RDPID, BOUND},
-	{CF_FSRM, ALWAYS},
-	{CF_SPEC_CTRL, ALWAYS},
-	{CF_STIBP, ALWAYS},
-	{CF_ARCH_CAPS, ALWAYS},
-	{CF_SSBD, ALWAYS},
-	{CF_BHI_CTRL, ALWAYS}, /* else Linux clears branch history by loops at each system call */
-	{CF_XSAVEOPT, BOUND},
-	{CF_XSAVEC, BOUND},
-	{CF_XGETBV1, ALWAYS},
-	{CF_SYSCALL, ALWAYS},
-	{CF_NX, ALWAYS},
-	{CF_PAGE1GB, ALWAYS},
-	{CF_RDTSCP, ALWAYS},
-	{CF_LM, ALWAYS},
-	{CF_LAHF, BOUND},
-	{CF_LZCNT, BOUND},
-	{CF_PREFETCHW, ALWAYS},
+        {CF(1_EDX, 0), ALWAYS}, /* FPU */
+        {CF(1_EDX, 2), ALWAYS}, /* DE */
+        {CF_PSE, ALWAYS},
+        {CF(1_EDX, 4), ALWAYS},  /* TSC */
+        {CF(1_EDX, 5), ALWAYS},  /* MSR */
+        {CF(1_EDX, 6), ALWAYS},  /* PAE */
+        {CF(1_EDX, 7), ALWAYS},  /* MCE */
+        {CF(1_EDX, 8), ALWAYS},  /* CX8 */
+        {CF(1_EDX, 9), ALWAYS},  /* APIC */
+        {CF(1_EDX, 11), ALWAYS}, /* SEP */
+        {CF_MTRR, ALWAYS},
+        {CF(1_EDX, 13), ALWAYS}, /* PGE */
+        {CF(1_EDX, 14), ALWAYS}, /* MCA */
+        {CF(1_EDX, 15), ALWAYS}, /* CMOV */
+        {CF_PAT, ALWAYS},
+        {CF(1_EDX, 17), ALWAYS}, /* PSE-36 */
+        {CF(1_EDX, 19), ALWAYS}, /* CLFSH */
+        {CF(1_EDX, 23), ALWAYS}, /* MMX */
+        {CF(1_EDX, 24), ALWAYS}, /* FXSR */
+        {CF(1_EDX, 25), ALWAYS}, /* SSE */
+        {CF(1_EDX, 26), ALWAYS}, /* SSE2 */
+        {CF(1_EDX, 27), ALWAYS}, /* SS */
+        {CF_SSE3, BOUND_HOST},
+        {CF_PCLMULQDQ, BOUND_HOST},
+        {CF_SSSE3, BOUND_HOST},
+        {CF_FMA, BOUND_HOST},
+        {CF_CX16, BOUND},
+        {CF_PCID, ALWAYS},
+        {CF_SSE41, BOUND_HOST},
+        {CF_SSE42, BOUND_HOST},
+        {CF_X2APIC, ALWAYS},
+        {CF_MOVBE, BOUND},
+        {CF_POPCNT, BOUND},
+        {CF_TSC_DEADLINE, ALWAYS},
+        {CF_AES, BOUND_HOST},
+        {CF_XSAVE, BOUND},
+        {CF_AVX, BOUND_HOST},
+        {CF_F16C, BOUND_HOST},
+        {CF_RDRAND, BOUND_HOST},
+        {CF_HYPERVISOR, ALWAYS},
+        {CF_FSGSBASE, ALWAYS},
+        {CF_TSC_ADJUST, ALWAYS},
+        {CF_BMI1, BOUND},
+        {CF_AVX2, BOUND_HOST},
+        {CF(7_EBX, 6), ALWAYS}, /* FDP_EXCPTN_ONLY: x87 data pointer updated only on exceptions */
+        {CF_SMEP, ALWAYS},
+        {CF_BMI2, BOUND},
+        {CF_ERMS, ALWAYS},
+        {CF_INVPCID, ALWAYS},
+        {CF(7_EBX, 13), ALWAYS}, /* FCS and FDS deprecated */
+        {CF_RDSEED, BOUND_HOST},
+        {CF_ADX, BOUND},
+        {CF_SMAP, ALWAYS},
+        {CF_CLFLUSHOPT, ALWAYS},
+        {CF_CLWB, ALWAYS},
+        {CF_SHA, BOUND_HOST},
+        {CF_UMIP, ALWAYS},
+        {CF_RDPID, BOUND},
+        {CF_FSRM, ALWAYS},
+        {CF_SPEC_CTRL, ALWAYS},
+        {CF_STIBP, ALWAYS},
+        {CF_ARCH_CAPS, ALWAYS},
+        {CF_SSBD, ALWAYS},
+        {CF_BHI_CTRL, ALWAYS}, /* else Linux clears branch history by loops at each system call */
+        {CF_XSAVEOPT, BOUND},
+        {CF_XSAVEC, BOUND},
+        {CF_XGETBV1, ALWAYS},
+        {CF_SYSCALL, ALWAYS},
+        {CF_NX, ALWAYS},
+        {CF_PAGE1GB, ALWAYS},
+        {CF_RDTSCP, ALWAYS},
+        {CF_LM, ALWAYS},
+        {CF_LAHF, BOUND},
+        {CF_LZCNT, BOUND},
+        {CF_PREFETCHW, ALWAYS},
 };
 
 /* What cannot be without something else. */
 static const struct {
 	u32 feature, needs;
 } depends[] = {
-	{CF_AVX, CF_XSAVE},     {CF_AVX2, CF_AVX},	{CF_FMA, CF_AVX},
-	{CF_F16C, CF_AVX},      {CF_XSAVEOPT, CF_XSAVE}, {CF_XSAVEC, CF_XSAVE},
-	{CF_XGETBV1, CF_XSAVE}, {CF_BMI1, CF_AVX},       {CF_BMI2, CF_AVX},
+        {CF_AVX, CF_XSAVE},
+        {CF_AVX2, CF_AVX},
+        {CF_FMA, CF_AVX},
+        {CF_F16C, CF_AVX},
+        {CF_XSAVEOPT, CF_XSAVE},
+        {CF_XSAVEC, CF_XSAVE},
+        {CF_XGETBV1, CF_XSAVE},
+        {CF_BMI1, CF_AVX},
+        {CF_BMI2, CF_AVX},
 };
 
 static void host_words(u32 *w)
@@ -128,7 +134,7 @@ static void set(u32 *w, u32 feature, bool on)
 }
 
 void cpuid_init(struct cpuid_table *t, unsigned ncpus, unsigned id, u64 tsc_hz, const char *engine,
-	cpuid_probe_fn *bound)
+        cpuid_probe_fn *bound)
 {
 	u32 host[CW_N];
 
@@ -197,14 +203,17 @@ static void leaf_4(const struct cpuid_table *t, u32 sub, struct cpuid_regs *r)
 		u16 ways;
 		u32 sets;
 	} caches[] = {
-		{1, 1, 12, 64}, {2, 1, 8, 64}, {3, 2, 16, 2048}, {3, 3, 16, 16384},
+	        {1, 1, 12, 64},
+	        {2, 1, 8, 64},
+	        {3, 2, 16, 2048},
+	        {3, 3, 16, 16384},
 	};
 
 	if (sub >= ARRAY_SIZE(caches))
 		return;
 	u32 sharing = caches[sub].level == 3 ? BIT(log2_up(t->ncpus)) - 1 : 0;
 	r->eax = caches[sub].type | (u32)caches[sub].level << 5 | 1u << 8 | sharing << 14 |
-		 (BIT(log2_up(t->ncpus)) - 1) << 26;
+	         (BIT(log2_up(t->ncpus)) - 1) << 26;
 	r->ebx = 63 | (caches[sub].ways - 1u) << 22;
 	r->ecx = caches[sub].sets - 1;
 	r->edx = caches[sub].level == 3 ? 4 : 0; /* complex indexing */
@@ -307,7 +316,7 @@ static void leaf_extended(const struct cpuid_table *t, u32 leaf, struct cpuid_re
 	case 0x80000003:
 	case 0x80000004: memcpy(r, t->brand + (leaf - 0x80000002) * 16, 16); break;
 	case 0x80000006: r->ecx = 2048u << 16 | 6u << 12 | 64; break; /* L2: KiB, 16 ways, line */
-	case 0x80000007: r->edx = BIT(8); break;		      /* invariant TSC */
+	case 0x80000007: r->edx = BIT(8); break;                      /* invariant TSC */
 	case 0x80000008: r->eax = 48u << 8 | PHYS_BITS; break;
 	default: break;
 	}

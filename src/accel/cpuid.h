@@ -9,8 +9,16 @@
 #include "base/types.h"
 
 enum cpuid_word {
-	CW_1_EDX, CW_1_ECX, CW_7_EBX, CW_7_ECX, CW_7_EDX, CW_7_2_EDX, CW_D1_EAX,
-	CW_81_EDX, CW_81_ECX, CW_N
+	CW_1_EDX,
+	CW_1_ECX,
+	CW_7_EBX,
+	CW_7_ECX,
+	CW_7_EDX,
+	CW_7_2_EDX,
+	CW_D1_EAX,
+	CW_81_EDX,
+	CW_81_ECX,
+	CW_N
 };
 
 /* Physical address bits: advertised, and checked as reserved bits in page tables and MTRRs. */
@@ -92,7 +100,7 @@ struct cpuid_table {
 typedef bool cpuid_probe_fn(u32 feature);
 
 void cpuid_init(struct cpuid_table *t, unsigned ncpus, unsigned id, u64 tsc_hz, const char *engine,
-	cpuid_probe_fn *bound);
+        cpuid_probe_fn *bound);
 
 static inline bool cpuid_has(const struct cpuid_table *t, u32 feature)
 {

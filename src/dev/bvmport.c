@@ -45,8 +45,12 @@ int bvmport_init(struct bvmport *b, const struct bvmport_config *cfg)
 	memset(b, 0, sizeof(*b));
 	b->cfg = *cfg;
 	pthread_mutex_init(&b->lock, NULL);
-	b->io = (struct region){.base = cfg->port, .len = 4, .ops = &bvm_ops, .opaque = b, .lock = &b->lock,
-		.name = cfg->name};
+	b->io = (struct region){.base = cfg->port,
+	        .len = 4,
+	        .ops = &bvm_ops,
+	        .opaque = b,
+	        .lock = &b->lock,
+	        .name = cfg->name};
 	return space_add(cfg->ports, &b->io);
 }
 

@@ -34,14 +34,14 @@ static int commit(struct mem *m, u64 gpa, u64 len, bool dump, bool wired, struct
 		return 0;
 	if (mprotect(p, len, PROT_READ | PROT_WRITE) < 0)
 		return err_errno(e, -errno, "-m: cannot allocate %llu MiB of guest memory",
-			(unsigned long long)(len / MiB));
+		        (unsigned long long)(len / MiB));
 	/* Large pages cut the host's page faults and TLB misses; small guests keep their footprint. */
 	madvise(p, len, MADV_HUGEPAGE);
 	if (!dump)
 		madvise(p, len, MADV_DONTDUMP);
 	if (wired && mlock(p, len) < 0)
-		return err_errno(e, -errno, "cannot lock %llu MiB of guest memory",
-			(unsigned long long)(len / MiB));
+		return err_errno(
+		        e, -errno, "cannot lock %llu MiB of guest memory", (unsigned long long)(len / MiB));
 	return 0;
 }
 
@@ -50,8 +50,9 @@ static int check_host_size(u64 size, struct err *e)
 	u64 have = (u64)sysconf(_SC_PHYS_PAGES) * (u64)sysconf(_SC_PAGESIZE);
 
 	if (size > have)
-		return err_set(e, -ENOMEM, "-m: the guest's %llu MiB of memory do not fit the host's %llu MiB",
-			(unsigned long long)(size / MiB), (unsigned long long)(have / MiB));
+		return err_set(e, -ENOMEM,
+		        "-m: the guest's %llu MiB of memory do not fit the host's %llu MiB",
+		        (unsigned long long)(size / MiB), (unsigned long long)(have / MiB));
 	return 0;
 }
 

@@ -26,9 +26,9 @@ struct mem {
 	u64 span;  /* bytes from gpa 0 to the end of the last RAM byte */
 	u64 *code; /* one mask a page, span / 4096 of them; atomic access */
 	u32 *gen;  /* one counter a page; atomic access */
-	void *map;   /* the reservation, for munmap */
+	void *map; /* the reservation, for munmap */
 	u64 map_len;
-	bool track;  /* code tracking is on (software CPU) */
+	bool track; /* code tracking is on (software CPU) */
 };
 
 /* size: bytes of RAM, a multiple of 4096, at least 1 MiB. dump: let core files contain it (-C). */
@@ -42,7 +42,8 @@ static inline bool mem_is_ram(const struct mem *m, u64 gpa, u64 len)
 		return false;
 	if (gpa < m->low)
 		return len <= m->low - gpa;
-	return gpa >= MEM_HIGH_BASE && gpa - MEM_HIGH_BASE < m->high && len <= m->high - (gpa - MEM_HIGH_BASE);
+	return gpa >= MEM_HIGH_BASE && gpa - MEM_HIGH_BASE < m->high &&
+	       len <= m->high - (gpa - MEM_HIGH_BASE);
 }
 
 /* Host address of [gpa, gpa+len) or NULL when any part is not RAM. */

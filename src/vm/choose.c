@@ -15,7 +15,8 @@ int accel_choose(enum config_accel want, const struct accel_ops **out, struct er
 	case CONFIG_ACCEL_KVM: *out = &accel_kvm; return 0;
 	case CONFIG_ACCEL_INTERP: *out = &accel_interp; return 0;
 	case CONFIG_ACCEL_JIT:
-		return err_set(e, -ENOTSUP, "--accel=jit: this version has no translator yet; use auto or interp");
+		return err_set(
+		        e, -ENOTSUP, "--accel=jit: this version has no translator yet; use auto or interp");
 	case CONFIG_ACCEL_AUTO: break;
 	}
 	rc = accel_kvm.probe(&why);

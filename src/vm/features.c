@@ -4,8 +4,8 @@
 #include "vm/vm.h"
 
 const char *const vm_features[] = {
-	"accelerator kvm: Linux KVM with in-kernel interrupt controllers",
-	"accelerator interp: software CPU, reference interpreter (x86-64-v3 where the host has it)",
-	"kernels: bzImage and ELF vmlinux; unpacked on the host:" XHYVE_UNPACKERS,
-	NULL,
+        "accelerator kvm: Linux KVM with in-kernel interrupt controllers",
+        "accelerator interp: software CPU, reference interpreter (x86-64-v3 where the host has it)",
+        "kernels: bzImage and ELF vmlinux; unpacked on the host:" XHYVE_UNPACKERS,
+        NULL,
 };

@@ -75,7 +75,7 @@ struct machine {
 	struct slot_dev *slots;
 	unsigned nslots; /* constructed */
 	struct slot_dev *lpc;
-	unsigned built;  /* stages of chips[] that were constructed */
+	unsigned built; /* stages of chips[] that were constructed */
 	struct board_info board;
 };
 
@@ -200,7 +200,7 @@ static void strict_hole(void *opaque, u64 port, unsigned size, bool write)
 	struct machine *m = opaque;
 
 	log_error("-e: %u-byte %s of port 0x%llx, which nobody has", size, write ? "write" : "read",
-		(unsigned long long)port);
+	        (unsigned long long)port);
 	vm_stop(m->vm, EXIT_OTHER);
 }
 
@@ -208,8 +208,13 @@ static void strict_hole(void *opaque, u64 port, unsigned size, bool write)
 
 static int build_lapics(struct machine *m)
 {
-	const struct lapic_set_config c = {.count = m->vm->config->ncpus, .timers = loop_timers(m->vm->loop),
-		.clock = &m->vm->clock, .x2apic = starts_in_x2apic(m->vm->config), .pic_ack = pic_ack, .eoi = apic_eoi, .opaque = m};
+	const struct lapic_set_config c = {.count = m->vm->config->ncpus,
+	        .timers = loop_timers(m->vm->loop),
+	        .clock = &m->vm->clock,
+	        .x2apic = starts_in_x2apic(m->vm->config),
+	        .pic_ack = pic_ack,
+	        .eoi = apic_eoi,
+	        .opaque = m};
 
 	return m->own_irqchips ? lapic_set_init(&m->lapics, &c) : 0;
 }
@@ -248,8 +253,8 @@ static void drop_pic(struct machine *m)
 
 static int build_pit(struct machine *m)
 {
-	const struct i8254_config c = {.ports = &m->vm->ports, .timers = loop_timers(m->vm->loop),
-		.irq0 = isa_wire(m, IRQ_TIMER)};
+	const struct i8254_config c = {
+	        .ports = &m->vm->ports, .timers = loop_timers(m->vm->loop), .irq0 = isa_wire(m, IRQ_TIMER)};
 
 	return m->own_irqchips ? i8254_init(&m->pit, &c) : 0;
 }
@@ -262,9 +267,12 @@ static void drop_pit(struct machine *m)
 
 static int build_rtc(struct machine *m)
 {
-	const struct mc146818_config c = {.ports = &m->vm->ports, .timers = loop_timers(m->vm->loop),
-		.irq8 = isa_wire(m, IRQ_RTC), .utc = m->vm->config->rtc_utc, .low_mem = m->vm->mem.low,
-		.high_mem = m->vm->mem.high};
+	const struct mc146818_config c = {.ports = &m->vm->ports,
+	        .timers = loop_timers(m->vm->loop),
+	        .irq8 = isa_wire(m, IRQ_RTC),
+	        .utc = m->vm->config->rtc_utc,
+	        .low_mem = m->vm->mem.low,
+	        .high_mem = m->vm->mem.high};
 
 	return mc146818_init(&m->rtc, &c);
 }
@@ -276,9 +284,15 @@ static void drop_rtc(struct machine *m)
 
 static int build_hpet(struct machine *m)
 {
-	struct hpet_config c = {.memory = &m->vm->memory, .timers = loop_timers(m->vm->loop), .count = HPET_COMPARATORS,
-		.route_cap = BIT(IOAPIC_TIMER_PIN), .legacy0 = isa_wire(m, IRQ_TIMER), .legacy8 = isa_wire(m, IRQ_RTC),
-		.legacy_mode = hpet_legacy, .opaque = m, .msi = msi_sink(m)};
+	struct hpet_config c = {.memory = &m->vm->memory,
+	        .timers = loop_timers(m->vm->loop),
+	        .count = HPET_COMPARATORS,
+	        .route_cap = BIT(IOAPIC_TIMER_PIN),
+	        .legacy0 = isa_wire(m, IRQ_TIMER),
+	        .legacy8 = isa_wire(m, IRQ_RTC),
+	        .legacy_mode = hpet_legacy,
+	        .opaque = m,
+	        .msi = msi_sink(m)};
 
 	c.route[IOAPIC_TIMER_PIN] = isa_wire(m, IRQ_TIMER);
 	return hpet_init(&m->hpet, &c);
@@ -291,8 +305,12 @@ static void drop_hpet(struct machine *m)
 
 static int build_pm(struct machine *m)
 {
-	const struct pm_config c = {.ports = &m->vm->ports, .timers = loop_timers(m->vm->loop),
-		.sci = isa_wire(m, IRQ_SCI), .event = pm_happened, .opaque = m, .pci_owns_cf9 = true};
+	const struct pm_config c = {.ports = &m->vm->ports,
+	        .timers = loop_timers(m->vm->loop),
+	        .sci = isa_wire(m, IRQ_SCI),
+	        .event = pm_happened,
+	        .opaque = m,
+	        .pci_owns_cf9 = true};
 
 	return pm_init(&m->pm, &c);
 }
@@ -304,8 +322,8 @@ static void drop_pm(struct machine *m)
 
 static int build_ps2(struct machine *m)
 {
-	const struct ps2ctl_config c = {.ports = &m->vm->ports, .irq1 = isa_wire(m, IRQ_KEYBOARD), .reset = reset_line,
-		.opaque = m};
+	const struct ps2ctl_config c = {
+	        .ports = &m->vm->ports, .irq1 = isa_wire(m, IRQ_KEYBOARD), .reset = reset_line, .opaque = m};
 
 	return ps2ctl_init(&m->ps2, &c);
 }
@@ -317,9 +335,17 @@ static void drop_ps2(struct machine *m)
 
 static int build_pci(struct machine *m)
 {
-	struct pci_host_config c = {.ports = &m->vm->ports, .memory = &m->vm->memory, .ecam_base = ECAM_BASE,
-		.mmio_base = MMIO32_BASE, .mmio_end = MMIO32_END, .mmio64_base = MMIO64_BASE, .io_base = PCI_IO_BASE,
-		.msi = msi_sink(m), .cf9_read = cf9_read, .cf9_write = cf9_write, .opaque = m};
+	struct pci_host_config c = {.ports = &m->vm->ports,
+	        .memory = &m->vm->memory,
+	        .ecam_base = ECAM_BASE,
+	        .mmio_base = MMIO32_BASE,
+	        .mmio_end = MMIO32_END,
+	        .mmio64_base = MMIO64_BASE,
+	        .io_base = PCI_IO_BASE,
+	        .msi = msi_sink(m),
+	        .cf9_read = cf9_read,
+	        .cf9_write = cf9_write,
+	        .opaque = m};
 
 	for (unsigned n = 0; n < PCI_LINKS; n++)
 		c.ioapic[n] = gsi_wire(m, PCI_GSI_BASE + n);
@@ -338,15 +364,15 @@ static const struct {
 	int (*build)(struct machine *m);
 	void (*drop)(struct machine *m);
 } chips[] = {
-	{"local APICs", build_lapics, drop_lapics},
-	{"I/O APIC", build_ioapic, drop_ioapic},
-	{"8259", build_pic, drop_pic},
-	{"8254", build_pit, drop_pit},
-	{"RTC", build_rtc, drop_rtc},
-	{"HPET", build_hpet, drop_hpet},
-	{"ACPI PM", build_pm, drop_pm},
-	{"keyboard controller", build_ps2, drop_ps2},
-	{"PCI", build_pci, drop_pci},
+        {"local APICs", build_lapics, drop_lapics},
+        {"I/O APIC", build_ioapic, drop_ioapic},
+        {"8259", build_pic, drop_pic},
+        {"8254", build_pit, drop_pit},
+        {"RTC", build_rtc, drop_rtc},
+        {"HPET", build_hpet, drop_hpet},
+        {"ACPI PM", build_pm, drop_pm},
+        {"keyboard controller", build_ps2, drop_ps2},
+        {"PCI", build_pci, drop_pci},
 };
 
 static int build_chips(struct machine *m, struct err *e)
@@ -404,7 +430,8 @@ static int build_slots(struct machine *m, struct err *e)
 		if (rc == 0)
 			rc = pci_add(&m->pci, s->pci, s->config->bus, s->config->slot, s->config->func);
 		if (rc < 0)
-			return err_errno(e, rc, "-s %u:%u,%s", s->config->slot, s->config->func, s->config->type->name);
+			return err_errno(e, rc, "-s %u:%u,%s", s->config->slot, s->config->func,
+			        s->config->type->name);
 	}
 	if (pci_assign(&m->pci) < 0)
 		return err_set(e, -ENOSPC, "-s: the devices' registers do not fit their address windows");
@@ -421,8 +448,10 @@ static int build_ports(struct machine *m, struct err *e)
 	int rc = 0;
 
 	for (unsigned n = 0; m->lpc && n < CONFIG_LPC_PORTS && rc == 0; n++) {
-		const struct serial_config s = {.vm = m->vm, .base = com_table[n].port,
-			.irq = isa_wire(m, com_table[n].irq), .spec = c->com[n]};
+		const struct serial_config s = {.vm = m->vm,
+		        .base = com_table[n].port,
+		        .irq = isa_wire(m, com_table[n].irq),
+		        .spec = c->com[n]};
 
 		rc = serial_init(&m->com[n], &s, e);
 	}
@@ -508,8 +537,12 @@ static void describe_pci(struct machine *m, struct board_info *b)
 	for (unsigned n = 0; n < m->nslots && b->nfn < BOARD_MAX_PCI; n++) {
 		struct pci_intx_info i = pci_intx_info(m->slots[n].pci);
 
-		b->fn[b->nfn++] = (struct board_pci_fn){.bus = i.bus, .slot = i.slot, .func = i.func, .pin = i.pin,
-			.gsi = i.gsi, .link = i.link};
+		b->fn[b->nfn++] = (struct board_pci_fn){.bus = i.bus,
+		        .slot = i.slot,
+		        .func = i.func,
+		        .pin = i.pin,
+		        .gsi = i.gsi,
+		        .link = i.link};
 		b->bus_last = MAX(b->bus_last, i.bus);
 	}
 }
@@ -523,7 +556,8 @@ static void describe_lpc(struct machine *m, struct board_info *b)
 	b->lpc_func = m->lpc->config->func;
 	b->nlinks = PCI_LINKS;
 	for (unsigned n = 0; n < PCI_LINKS; n++)
-		b->link[n] = (struct board_link){.reg = (u8)(n < 4 ? 0x60 + n : 0x68 + n - 4), .irqs = LPC_LINK_IRQS};
+		b->link[n] = (struct board_link){
+		        .reg = (u8)(n < 4 ? 0x60 + n : 0x68 + n - 4), .irqs = LPC_LINK_IRQS};
 	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++)
 		b->com[n] = com_table[n];
 }

@@ -57,13 +57,16 @@ static void serial_quit(void *opaque)
 	quit(s->vm);
 }
 
-static const struct console_ops serial_ops = {.receive = serial_receive, .ready = serial_ready, .brk = serial_break,
-	.quit = serial_quit};
+static const struct console_ops serial_ops = {
+        .receive = serial_receive, .ready = serial_ready, .brk = serial_break, .quit = serial_quit};
 
 int serial_init(struct serial *s, const struct serial_config *cfg, struct err *e)
 {
-	struct uart16550_config c = {.ports = &cfg->vm->ports, .base = cfg->base, .timers = loop_timers(cfg->vm->loop),
-		.irq = cfg->irq, .host_opaque = s};
+	struct uart16550_config c = {.ports = &cfg->vm->ports,
+	        .base = cfg->base,
+	        .timers = loop_timers(cfg->vm->loop),
+	        .irq = cfg->irq,
+	        .host_opaque = s};
 	int rc;
 
 	s->vm = cfg->vm;
@@ -135,20 +138,20 @@ static void relay_quit(void *opaque)
 	quit(r->vm);
 }
 
-static const struct console_ops relay_ops = {.receive = relay_receive, .ready = relay_ready, .brk = relay_break,
-	.quit = relay_quit};
+static const struct console_ops relay_ops = {
+        .receive = relay_receive, .ready = relay_ready, .brk = relay_break, .quit = relay_quit};
 
 int relay_init(struct relay *r, struct vm *vm, enum relay_kind kind, struct err *e)
 {
 	bool cons = kind == RELAY_BVMCONS;
 	const struct bvmport_config c = {
-		.ports = &vm->ports,
-		.port = cons ? BVMCONS_PORT : BVMDEBUG_PORT,
-		.signature = cons ? BVMCONS_SIG : BVMDEBUG_SIG,
-		.name = cons ? "bvmcons" : "bvmdebug",
-		.tx = relay_tx,
-		.rx_ready = relay_rx_ready,
-		.opaque = r,
+	        .ports = &vm->ports,
+	        .port = cons ? BVMCONS_PORT : BVMDEBUG_PORT,
+	        .signature = cons ? BVMCONS_SIG : BVMDEBUG_SIG,
+	        .name = cons ? "bvmcons" : "bvmdebug",
+	        .tx = relay_tx,
+	        .rx_ready = relay_rx_ready,
+	        .opaque = r,
 	};
 	int rc;
 

@@ -29,7 +29,8 @@ void vm_stop(struct vm *vm, int status)
 {
 	int none = VM_RUNNING;
 
-	if (__atomic_compare_exchange_n(&vm->status, &none, status, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+	if (__atomic_compare_exchange_n(
+	            &vm->status, &none, status, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 		if (loop_post(vm->loop, stop_loop, vm) < 0)
 			loop_stop(vm->loop);
 	}
@@ -65,12 +66,8 @@ static void *cpu_thread(void *opaque)
 	while (!__atomic_load_n(&vm->joining, __ATOMIC_SEQ_CST)) {
 		switch (vm->accel->run(cpu->vcpu)) {
 		case RUN_KICKED: break;
-		case RUN_TRIPLE_FAULT:
-			vm_stop(vm, EXIT_TRIPLE);
-			return NULL;
-		case RUN_ERROR:
-			vm_stop(vm, EXIT_FAILED);
-			return NULL;
+		case RUN_TRIPLE_FAULT: vm_stop(vm, EXIT_TRIPLE); return NULL;
+		case RUN_ERROR: vm_stop(vm, EXIT_FAILED); return NULL;
 		}
 	}
 	return NULL;
@@ -141,30 +138,31 @@ static int create_accel(struct vm *vm, struct err *e)
 {
 	const struct vm_config *c = vm->config;
 	struct accel_config ac = {
-		.ncpus = c->ncpus,
-		.x2apic = starts_in_x2apic(c),
-		.lax_msr = c->lax_msr,
-		.exit_on_hlt = c->exit_on_hlt,
-		.exit_on_pause = c->exit_on_pause,
-		.pin = c->pin,
-		.stats = c->stats,
+	        .ncpus = c->ncpus,
+	        .x2apic = starts_in_x2apic(c),
+	        .lax_msr = c->lax_msr,
+	        .exit_on_hlt = c->exit_on_hlt,
+	        .exit_on_pause = c->exit_on_pause,
+	        .pin = c->pin,
+	        .stats = c->stats,
 	};
 	int rc;
 
 	vm->host = (struct accel_host){
-		.ports = &vm->ports,
-		.memory = &vm->memory,
-		.mem = &vm->mem,
-		.clock = &vm->clock,
-		.idle = cpu_idle_changed,
-		.opaque = vm,
+	        .ports = &vm->ports,
+	        .memory = &vm->memory,
+	        .mem = &vm->mem,
+	        .clock = &vm->clock,
+	        .idle = cpu_idle_changed,
+	        .opaque = vm,
 	};
 	rc = vm->accel->vm_create(&ac, &vm->host, &vm->accel_vm, e);
 	if (rc < 0)
 		return rc;
 	rc = vm->accel->mem_map(vm->accel_vm, 0, vm->mem.base, vm->mem.low, false);
 	if (rc == 0 && vm->mem.high)
-		rc = vm->accel->mem_map(vm->accel_vm, MEM_HIGH_BASE, vm->mem.base + MEM_HIGH_BASE, vm->mem.high, false);
+		rc = vm->accel->mem_map(
+		        vm->accel_vm, MEM_HIGH_BASE, vm->mem.base + MEM_HIGH_BASE, vm->mem.high, false);
 	return rc < 0 ? err_errno(e, rc, "%s: cannot map guest memory", vm->accel->name) : 0;
 }
 
@@ -172,9 +170,9 @@ static int load_guest(struct vm *vm, struct err *e)
 {
 	const struct vm_config *c = vm->config;
 	const struct boot_linux_args args = {
-		.kernel = c->kernel,
-		.initrd = c->initrd,
-		.cmdline = c->cmdline,
+	        .kernel = c->kernel,
+	        .initrd = c->initrd,
+	        .cmdline = c->cmdline,
 	};
 
 	return boot_linux_load(&args, &vm->mem, &vm->image, e);
@@ -201,7 +199,8 @@ static int build(struct vm *vm, struct err *e)
 		return err_errno(e, rc, "cannot make the event loop");
 	rc = accel_choose(vm->config->accel, &vm->accel, e);
 	if (rc == 0)
-		rc = mem_create(&vm->mem, vm->config->mem, vm->config->core_has_ram, false, !vm->accel->owns_irqchips, e);
+		rc = mem_create(&vm->mem, vm->config->mem, vm->config->core_has_ram, false,
+		        !vm->accel->owns_irqchips, e);
 	if (rc == 0)
 		rc = load_guest(vm, e);
 	if (rc == 0)

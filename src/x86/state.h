@@ -8,13 +8,29 @@
 #include "base/types.h"
 
 enum x86_gpr {
-	RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, /* ORDER GPR: ModRM */
+	RAX,
+	RCX,
+	RDX,
+	RBX,
+	RSP,
+	RBP,
+	RSI,
+	RDI,
+	R8,
+	R9,
+	R10,
+	R11,
+	R12,
+	R13,
+	R14,
+	R15, /* ORDER GPR: ModRM */
 	X86_NGPR
 };
 
 enum x86_seg_id { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, X86_NSEG /* ORDER SEG: Sreg */ };
 
-/* Attributes as in a descriptor's bits 40..55, i.e. type:4 S:1 DPL:2 P:1 | (limit 19:16 left 0) | AVL L D/B G at bits 12..15. */
+/* Attributes as in a descriptor's bits 40..55, i.e. type:4 S:1 DPL:2 P:1 | (limit 19:16 left 0) | AVL L D/B G
+ * at bits 12..15. */
 struct x86_seg {
 	u16 sel;
 	u16 attr;

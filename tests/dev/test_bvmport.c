@@ -30,8 +30,12 @@ static void relay(void **state)
 {
 	struct space ports;
 	struct bvmport b;
-	const struct bvmport_config cfg = {.ports = &ports, .port = BVMCONS_PORT, .signature = BVMCONS_SIG,
-		.name = "bvmcons", .tx = tx, .rx_ready = rx_ready};
+	const struct bvmport_config cfg = {.ports = &ports,
+	        .port = BVMCONS_PORT,
+	        .signature = BVMCONS_SIG,
+	        .name = "bvmcons",
+	        .tx = tx,
+	        .rx_ready = rx_ready};
 	u8 burst[300];
 
 	assert_int_equal(space_init(&ports, 0xffff), 0);

@@ -110,15 +110,15 @@ static void intc_init(void *opaque)
 }
 
 static const struct intc_ops intc_ops = {
-	.pending = intc_pending,
-	.accept = intc_accept,
-	.mmio_read = intc_mmio_read,
-	.mmio_write = intc_mmio_write,
-	.msr_read = intc_msr_read,
-	.msr_write = intc_msr_write,
-	.cr8_read = intc_cr8_read,
-	.cr8_write = intc_cr8_write,
-	.init = intc_init,
+        .pending = intc_pending,
+        .accept = intc_accept,
+        .mmio_read = intc_mmio_read,
+        .mmio_write = intc_mmio_write,
+        .msr_read = intc_msr_read,
+        .msr_write = intc_msr_write,
+        .cr8_read = intc_cr8_read,
+        .cr8_write = intc_cr8_write,
+        .init = intc_init,
 };
 
 /* --- ports --- */
@@ -191,8 +191,8 @@ static void port_write(void *opaque, u64 off, unsigned size, u64 val)
 	}
 }
 
-static const struct region_ops port_ops = {.read = port_read, .write = port_write, .min = 1, .max = 4,
-	.unaligned = true};
+static const struct region_ops port_ops = {
+        .read = port_read, .write = port_write, .min = 1, .max = 4, .unaligned = true};
 
 /* --- start state --- */
 
@@ -206,17 +206,15 @@ static void put(struct world *w, u64 gpa, u64 val)
 static void write_gdt(struct world *w)
 {
 	static const u64 gdt[] = {
-		0,
-		0x00af9b000000ffffull, /* 08: 64-bit code, ring 0 */
-		0x00cf93000000ffffull, /* 10: data, ring 0 */
-		0x00cf9b000000ffffull, /* 18: 32-bit code, ring 0 */
-		0x00cffb000000ffffull, /* 20: 32-bit code, ring 3 (SYSRET base) */
-		0x00cff3000000ffffull, /* 28: data, ring 3 */
-		0x00affb000000ffffull, /* 30: 64-bit code, ring 3 */
-		0x00008b00060001ffull, /* 38: TSS at 600, busy */
-		0,
-		0x00009b000000ffffull, /* 48: 16-bit code */
-		0x000093000000ffffull, /* 50: 16-bit data */
+	        0, 0x00af9b000000ffffull, /* 08: 64-bit code, ring 0 */
+	        0x00cf93000000ffffull,    /* 10: data, ring 0 */
+	        0x00cf9b000000ffffull,    /* 18: 32-bit code, ring 0 */
+	        0x00cffb000000ffffull,    /* 20: 32-bit code, ring 3 (SYSRET base) */
+	        0x00cff3000000ffffull,    /* 28: data, ring 3 */
+	        0x00affb000000ffffull,    /* 30: 64-bit code, ring 3 */
+	        0x00008b00060001ffull,    /* 38: TSS at 600, busy */
+	        0, 0x00009b000000ffffull, /* 48: 16-bit code */
+	        0x000093000000ffffull,    /* 50: 16-bit data */
 	};
 
 	for (unsigned n = 0; n < ARRAY_SIZE(gdt); n++)
@@ -303,16 +301,18 @@ static int load(struct world *w, const char *path)
 static int create(struct world *w, const char *mode, const char *file, struct err *e)
 {
 	struct accel_config cfg = {.ncpus = 2};
-	struct accel_host host = {.ports = &w->ports, .memory = &w->memory, .mem = &w->mem, .clock = &w->clock};
+	struct accel_host host = {
+	        .ports = &w->ports, .memory = &w->memory, .mem = &w->mem, .clock = &w->clock};
 	struct x86_state s;
 
 	w->pending = w->result = -1;
 	w->region = (struct region){.base = 0xe0, .len = 0x20, .ops = &port_ops, .opaque = w, .name = "test"};
 	clock_tsc_init(&w->clock);
 	if (space_init(&w->ports, 0xffff) < 0 || space_init(&w->memory, ~0ull) < 0 ||
-		space_add(&w->ports, &w->region) < 0 || mem_create(&w->mem, 4 * MiB, false, false, true, e) < 0 ||
-		w->accel->vm_create(&cfg, &host, &w->vm, e) < 0 ||
-		w->accel->mem_map(w->vm, 0, w->mem.base, w->mem.low, false) < 0)
+	        space_add(&w->ports, &w->region) < 0 ||
+	        mem_create(&w->mem, 4 * MiB, false, false, true, e) < 0 ||
+	        w->accel->vm_create(&cfg, &host, &w->vm, e) < 0 ||
+	        w->accel->mem_map(w->vm, 0, w->mem.base, w->mem.low, false) < 0)
 		return -1;
 	for (unsigned n = 0; n < 2; n++) {
 		w->who[n] = (struct world_cpu){w, n};

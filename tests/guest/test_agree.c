@@ -97,7 +97,8 @@ static void end_write(void *opaque, u64 off, unsigned size, u64 val)
 	w->accel->kick(w->vcpu);
 }
 
-static const struct region_ops port_ops = {.read = port_read, .write = port_write, .unaligned = true, .max = 4};
+static const struct region_ops port_ops = {
+        .read = port_read, .write = port_write, .unaligned = true, .max = 4};
 static const struct region_ops device_ops = {.read = device_read, .write = device_write, .unaligned = true};
 static const struct region_ops end_ops = {.read = end_read, .write = end_write};
 
@@ -134,7 +135,8 @@ static void state_flat(struct x86_state *s, bool wide)
 	const struct x86_seg data = {.sel = 0x18, .attr = 0x93 | SEG_ATTR_DB | SEG_ATTR_G, .limit = ~0u};
 
 	s->seg[SEG_CS] = (struct x86_seg){.sel = wide ? 0x10 : 0x08,
-		.attr = (u16)(0x9b | SEG_ATTR_G | (wide ? SEG_ATTR_L : SEG_ATTR_DB)), .limit = ~0u};
+	        .attr = (u16)(0x9b | SEG_ATTR_G | (wide ? SEG_ATTR_L : SEG_ATTR_DB)),
+	        .limit = ~0u};
 	s->seg[SEG_DS] = s->seg[SEG_ES] = s->seg[SEG_SS] = data;
 	s->gdt = (struct x86_table){GDT, 0x1f};
 	s->cr0 = CR0_PE | CR0_ET | CR0_NE;
@@ -167,7 +169,8 @@ static void build(struct world *w, const struct accel_ops *accel)
 	space_add(&w->memory, &w->device_region);
 	if (mem_create(&w->mem, RAM, false, false, true, &e) < 0)
 		die("memory", &e);
-	w->host = (struct accel_host){.ports = &w->ports, .memory = &w->memory, .mem = &w->mem, .clock = &w->clock};
+	w->host = (struct accel_host){
+	        .ports = &w->ports, .memory = &w->memory, .mem = &w->mem, .clock = &w->clock};
 	if (accel->vm_create(&config, &w->host, &w->vm, &e) < 0)
 		die(accel->name, &e);
 	if (accel->mem_map(w->vm, 0, w->mem.base, w->mem.low, false) < 0)
@@ -192,7 +195,8 @@ static void run(struct world *w, unsigned bits, const u8 *code, size_t len)
 		die("set_state", NULL);
 	exit = w->accel->run(w->vcpu);
 	if (exit != RUN_KICKED || w->end != 0x5a) {
-		fprintf(stderr, "test_agree: %u-bit program on %s: exit %d, end 0x%x\n", bits, w->accel->name, exit, w->end);
+		fprintf(stderr, "test_agree: %u-bit program on %s: exit %d, end 0x%x\n", bits, w->accel->name,
+		        exit, w->end);
 		_exit(1);
 	}
 	if (w->accel->get_state(w->vcpu, &w->state) < 0)
@@ -216,7 +220,8 @@ static unsigned compare(const struct world *a, const struct world *b, unsigned b
 		if (a->state.gpr[n] == b->state.gpr[n])
 			continue;
 		printf("%u-bit: register %u: %s 0x%llx, %s 0x%llx\n", bits, n, a->accel->name,
-			(unsigned long long)a->state.gpr[n], b->accel->name, (unsigned long long)b->state.gpr[n]);
+		        (unsigned long long)a->state.gpr[n], b->accel->name,
+		        (unsigned long long)b->state.gpr[n]);
 		bad++;
 	}
 	for (unsigned n = 0; n < DATA_LEN; n += 8) {
@@ -224,7 +229,8 @@ static unsigned compare(const struct world *a, const struct world *b, unsigned b
 
 		if (x == y)
 			continue;
-		printf("%u-bit: data +%u: 0x%llx, 0x%llx\n", bits, n, (unsigned long long)x, (unsigned long long)y);
+		printf("%u-bit: data +%u: 0x%llx, 0x%llx\n", bits, n, (unsigned long long)x,
+		        (unsigned long long)y);
 		bad++;
 	}
 	if (a->nlog != b->nlog || memcmp(a->log, b->log, a->nlog * sizeof(a->log[0]))) {

@@ -51,7 +51,8 @@ static void test_identity(void **state)
 /* The fraction in leaf 15 gives the TSC's frequency to a millionth, by the 32-bit arithmetic of Linux. */
 static void test_tsc(void **state)
 {
-	static const u64 hz[] = {1000000000u, 1896000123u, 2596098765u, 2599999999u, 3299123456u, 4294967296u, 5700000321u};
+	static const u64 hz[] = {
+	        1000000000u, 1896000123u, 2596098765u, 2599999999u, 3299123456u, 4294967296u, 5700000321u};
 
 	for (unsigned n = 0; n < ARRAY_SIZE(hz); n++) {
 		struct cpuid_table t;
@@ -140,16 +141,17 @@ static void test_not_advertised(void **state)
 	cpuid_init(&none, 1, 0, 0, "x", nothing);
 	cpuid_init(&all, 1, 0, 0, "x", feature_bound);
 	assert_false(cpuid_has(&none, CF_AVX2));
-	assert_false(cpuid_has(&none, CF_XGETBV1)); /* needs XSAVE */
-	assert_ptr_equal(handler(&none, "\xf3\x0f\xb8\xc0", 4, NULL), op_ud);     /* POPCNT */
+	assert_false(cpuid_has(&none, CF_XGETBV1));                           /* needs XSAVE */
+	assert_ptr_equal(handler(&none, "\xf3\x0f\xb8\xc0", 4, NULL), op_ud); /* POPCNT */
 	assert_ptr_not_equal(handler(&all, "\xf3\x0f\xb8\xc0", 4, NULL), op_ud);
-	assert_ptr_equal(handler(&none, "\xc5\xf8\x58\xc0", 4, NULL), op_ud);     /* VADDPS */
+	assert_ptr_equal(handler(&none, "\xc5\xf8\x58\xc0", 4, NULL), op_ud);        /* VADDPS */
 	assert_ptr_equal(handler(&all, "\x62\xf1\x7c\x48\x58\xc0", 6, NULL), op_ud); /* EVEX */
-	assert_ptr_equal(handler(&all, "\x0f\x01\xc1", 3, NULL), op_ud);	  /* VMCALL */
-	assert_ptr_equal(handler(&all, "\x0f\x01\xc8", 3, NULL), op_ud);	  /* MONITOR */
+	assert_ptr_equal(handler(&all, "\x0f\x01\xc1", 3, NULL), op_ud);             /* VMCALL */
+	assert_ptr_equal(handler(&all, "\x0f\x01\xc8", 3, NULL), op_ud);             /* MONITOR */
 	/* LZCNT without its bit is BSR */
 	assert_ptr_not_equal(handler(&none, "\xf3\x0f\xbd\xc0", 4, NULL), op_ud);
-	assert_ptr_not_equal(handler(&none, "\xf3\x0f\xbd\xc0", 4, NULL), handler(&all, "\xf3\x0f\xbd\xc0", 4, NULL));
+	assert_ptr_not_equal(
+	        handler(&none, "\xf3\x0f\xbd\xc0", 4, NULL), handler(&all, "\xf3\x0f\xbd\xc0", 4, NULL));
 	/* ENDBR64, RDSSP, CLDEMOTE, PREFETCHW, hints: no-operations of the right length */
 	assert_ptr_not_equal(handler(&all, "\xf3\x0f\x1e\xfa", 4, &len), op_ud);
 	assert_int_equal(len, 4);
@@ -171,11 +173,11 @@ static void test_not_advertised(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_identity),
-		cmocka_unit_test(test_tsc),
-		cmocka_unit_test(test_same_on_all),
-		cmocka_unit_test(test_leaves),
-		cmocka_unit_test(test_not_advertised),
+	        cmocka_unit_test(test_identity),
+	        cmocka_unit_test(test_tsc),
+	        cmocka_unit_test(test_same_on_all),
+	        cmocka_unit_test(test_leaves),
+	        cmocka_unit_test(test_not_advertised),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,9 +93,9 @@ static void code_lines(void **state)
 	u32 gen = mem_code_mark(m, 0x5040, 16);
 
 	assert_int_equal(mem_code_gen(m, 0x5040), gen);
-	mem_wrote(m, 0x5000, 64);                       /* the line before */
-	mem_wrote(m, 0x5080, 64);                       /* the line after */
-	mem_wrote(m, 0x4fff, 1);                        /* another page */
+	mem_wrote(m, 0x5000, 64); /* the line before */
+	mem_wrote(m, 0x5080, 64); /* the line after */
+	mem_wrote(m, 0x4fff, 1);  /* another page */
 	assert_int_equal(mem_code_gen(m, 0x5040), gen);
 	mem_wrote(m, 0x507f, 1);
 	assert_int_not_equal(mem_code_gen(m, 0x5040), gen);
@@ -149,8 +149,12 @@ static void code_race(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(bounds_low), cmocka_unit_test(bounds_high), cmocka_unit_test(copies),
-		cmocka_unit_test(refused_sizes), cmocka_unit_test(code_lines), cmocka_unit_test(code_race),
+	        cmocka_unit_test(bounds_low),
+	        cmocka_unit_test(bounds_high),
+	        cmocka_unit_test(copies),
+	        cmocka_unit_test(refused_sizes),
+	        cmocka_unit_test(code_lines),
+	        cmocka_unit_test(code_race),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

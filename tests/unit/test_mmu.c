@@ -94,7 +94,7 @@ static void map_4k(struct fixture *f, u64 lin, u64 pde, u64 pte)
 /* --- permissions --- */
 
 struct perm {
-	bool w, u, nx;                  /* of the whole path */
+	bool w, u, nx; /* of the whole path */
 	bool wp, smep, smap, nxe;
 };
 
@@ -128,8 +128,13 @@ static u64 bits_of(unsigned n)
 static void check_one(struct fixture *f, unsigned hi, unsigned lo, unsigned ctl)
 {
 	struct cpu *c = f->c;
-	struct perm p = {.w = hi & lo & 1, .u = hi & lo & 2, .nx = (hi | lo) & 4, .wp = ctl & 1, .smep = ctl & 2,
-		.smap = ctl & 4, .nxe = true};
+	struct perm p = {.w = hi & lo & 1,
+	        .u = hi & lo & 2,
+	        .nx = (hi | lo) & 4,
+	        .wp = ctl & 1,
+	        .smep = ctl & 2,
+	        .smap = ctl & 4,
+	        .nxe = true};
 
 	long_mode(c);
 	c->cr0 = (c->cr0 & ~(u64)CR0_WP) | (p.wp ? CR0_WP : 0);
@@ -139,7 +144,7 @@ static void check_one(struct fixture *f, unsigned hi, unsigned lo, unsigned ctl)
 			struct xlat x;
 			u32 error = 0;
 			u32 want = PF_P | (acc == ACC_WRITE ? PF_W : 0) | (idx == MMU_USER ? PF_U : 0) |
-				   (acc == ACC_EXEC ? PF_I : 0);
+			           (acc == ACC_EXEC ? PF_I : 0);
 
 			map_4k(f, LIN, bits_of(hi), bits_of(lo));
 			int rc = mmu_walk(c, LIN, acc, idx, &x, &error);
@@ -153,7 +158,7 @@ static void check_one(struct fixture *f, unsigned hi, unsigned lo, unsigned ctl)
 			assert_int_equal(x.page, FRAME);
 			assert_int_equal(get64(f, slot(PD, LIN, 2)), PT | bits_of(hi) | PTE_A);
 			assert_int_equal(get64(f, slot(PT, LIN, 1)),
-				FRAME | bits_of(lo) | PTE_A | (acc == ACC_WRITE ? PTE_D : 0));
+			        FRAME | bits_of(lo) | PTE_A | (acc == ACC_WRITE ? PTE_D : 0));
 		}
 	}
 }
@@ -362,14 +367,14 @@ static void test_large_invlpg(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_permissions, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_sizes_long, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_reserved_long, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_legacy_32, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_pae, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_tlb, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_pcid, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_large_invlpg, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_permissions, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_sizes_long, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_reserved_long, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_legacy_32, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_pae, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_tlb, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_pcid, set_up, tear_down),
+	        cmocka_unit_test_setup_teardown(test_large_invlpg, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

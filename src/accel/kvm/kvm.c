@@ -60,10 +60,13 @@ static int open_kvm(struct err *e)
 		return err_set(e, -ENOTSUP, "/dev/kvm speaks another version of the KVM interface");
 	}
 	if (errno == ENOENT)
-		return err_set(e, -ENOENT, "/dev/kvm does not exist (no hardware virtualization here, or its module is not loaded)");
+		return err_set(e, -ENOENT,
+		        "/dev/kvm does not exist (no hardware virtualization here, or its module is not "
+		        "loaded)");
 	if (errno == EACCES || errno == EPERM)
 		return err_set(e, -errno,
-			"no permission to open /dev/kvm; join its group with: sudo usermod -aG kvm $USER (then log in again)");
+		        "no permission to open /dev/kvm; join its group with: sudo usermod -aG kvm $USER "
+		        "(then log in again)");
 	return err_errno(e, -errno, "cannot open /dev/kvm");
 }
 
@@ -80,13 +83,13 @@ static int check_caps(int fd, struct err *e)
 		int cap;
 		const char *what;
 	} wanted[] = {
-		{KVM_CAP_USER_MEMORY, "user memory slots"},
-		{KVM_CAP_IRQCHIP, "in-kernel interrupt controllers"},
-		{KVM_CAP_PIT2, "the in-kernel timer"},
-		{KVM_CAP_SIGNAL_MSI, "MSI injection"},
-		{KVM_CAP_IMMEDIATE_EXIT, "immediate exits"},
-		{KVM_CAP_EXT_CPUID, "CPUID control"},
-		{KVM_CAP_MP_STATE, "multiprocessor states"},
+	        {KVM_CAP_USER_MEMORY, "user memory slots"},
+	        {KVM_CAP_IRQCHIP, "in-kernel interrupt controllers"},
+	        {KVM_CAP_PIT2, "the in-kernel timer"},
+	        {KVM_CAP_SIGNAL_MSI, "MSI injection"},
+	        {KVM_CAP_IMMEDIATE_EXIT, "immediate exits"},
+	        {KVM_CAP_EXT_CPUID, "CPUID control"},
+	        {KVM_CAP_MP_STATE, "multiprocessor states"},
 	};
 
 	for (size_t n = 0; n < ARRAY_SIZE(wanted); n++) {
@@ -114,18 +117,18 @@ static int set_routing(struct accel_vm *vm)
 		if (gsi == 2)
 			continue;
 		r.entry[n++] = (struct kvm_irq_routing_entry){
-			.gsi = gsi,
-			.type = KVM_IRQ_ROUTING_IRQCHIP,
-			.u.irqchip = {gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi & 7},
+		        .gsi = gsi,
+		        .type = KVM_IRQ_ROUTING_IRQCHIP,
+		        .u.irqchip = {gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi & 7},
 		};
 	}
 	for (u32 gsi = 0; gsi < IOAPIC_PINS; gsi++) {
 		if (gsi == 2)
 			continue;
 		r.entry[n++] = (struct kvm_irq_routing_entry){
-			.gsi = gsi,
-			.type = KVM_IRQ_ROUTING_IRQCHIP,
-			.u.irqchip = {KVM_IRQCHIP_IOAPIC, gsi == 0 ? 2 : gsi},
+		        .gsi = gsi,
+		        .type = KVM_IRQ_ROUTING_IRQCHIP,
+		        .u.irqchip = {KVM_IRQCHIP_IOAPIC, gsi == 0 ? 2 : gsi},
 		};
 	}
 	r.head.nr = n;
@@ -138,7 +141,8 @@ static int create_chips(struct accel_vm *vm, struct err *e)
 	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
 	int rc;
 
-	if (ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0 || ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS_ADDR) < 0)
+	if (ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0 ||
+	        ioctl(vm->fd, KVM_SET_TSS_ADDR, TSS_ADDR) < 0)
 		return err_errno(e, -errno, "KVM refused its private pages");
 	if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return err_errno(e, -errno, "KVM cannot make interrupt controllers");
@@ -151,7 +155,8 @@ static int create_chips(struct accel_vm *vm, struct err *e)
 /* -w: MSRs that KVM does not know come to us instead of raising #GP. */
 static int route_unknown_msrs(struct accel_vm *vm, struct err *e)
 {
-	struct kvm_enable_cap cap = {.cap = KVM_CAP_X86_USER_SPACE_MSR, .args = {KVM_MSR_EXIT_REASON_UNKNOWN}};
+	struct kvm_enable_cap cap = {
+	        .cap = KVM_CAP_X86_USER_SPACE_MSR, .args = {KVM_MSR_EXIT_REASON_UNKNOWN}};
 
 	if (!vm->config.lax_msr)
 		return 0;
@@ -199,7 +204,8 @@ static int setup_vm(struct accel_vm *vm, struct err *e)
 	return rc < 0 ? rc : kvm_cpuid_load(vm, e);
 }
 
-static int kvm_vm_create(const struct accel_config *c, const struct accel_host *h, struct accel_vm **out, struct err *e)
+static int kvm_vm_create(
+        const struct accel_config *c, const struct accel_host *h, struct accel_vm **out, struct err *e)
 {
 	struct accel_vm *vm = calloc(1, sizeof(*vm));
 	pthread_condattr_t attr;
@@ -228,11 +234,11 @@ static int kvm_vm_create(const struct accel_config *c, const struct accel_host *
 static int kvm_mem_map(struct accel_vm *vm, u64 gpa, void *hva, u64 len, bool readonly)
 {
 	struct kvm_userspace_memory_region r = {
-		.slot = vm->nslots,
-		.flags = readonly ? KVM_MEM_READONLY : 0,
-		.guest_phys_addr = gpa,
-		.memory_size = len,
-		.userspace_addr = (u64)(uintptr_t)hva,
+	        .slot = vm->nslots,
+	        .flags = readonly ? KVM_MEM_READONLY : 0,
+	        .guest_phys_addr = gpa,
+	        .memory_size = len,
+	        .userspace_addr = (u64)(uintptr_t)hva,
 	};
 
 	if (len == 0)
@@ -271,7 +277,8 @@ static int setup_vcpu(struct vcpu *v, struct err *e)
 	return rc < 0 ? err_errno(e, rc, "KVM refused the CPUID of CPU %u", v->id) : 0;
 }
 
-static int kvm_vcpu_create(struct accel_vm *vm, unsigned id, const struct intc *intc, struct vcpu **out, struct err *e)
+static int kvm_vcpu_create(
+        struct accel_vm *vm, unsigned id, const struct intc *intc, struct vcpu **out, struct err *e)
 {
 	struct vcpu *v;
 	int rc;
@@ -357,7 +364,8 @@ static void report_idle(struct vcpu *v)
 	struct kvm_regs regs;
 	enum cpu_idle idle = CPU_RUNNING;
 
-	if (!v->vm->host->idle || ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0 || ioctl(v->fd, KVM_GET_REGS, &regs) < 0)
+	if (!v->vm->host->idle || ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0 ||
+	        ioctl(v->fd, KVM_GET_REGS, &regs) < 0)
 		return;
 	if (mp.mp_state == KVM_MP_STATE_HALTED)
 		idle = regs.rflags & FL_IF ? CPU_HALTED_IF : CPU_HALTED_DEAD;
@@ -415,7 +423,7 @@ static enum run_exit fail(struct vcpu *v, const char *what, u64 detail)
 	ioctl(v->fd, KVM_GET_REGS, &regs);
 	if (!v->vm->quiet)
 		log_error("KVM: CPU %u: %s (0x%llx) at rip 0x%llx", v->id, what, (unsigned long long)detail,
-			(unsigned long long)regs.rip);
+		        (unsigned long long)regs.rip);
 	return RUN_ERROR;
 }
 
@@ -440,11 +448,10 @@ static bool handle_exit(struct vcpu *v, enum run_exit *out)
 		*out = fail(v, "cannot emulate an instruction; internal error", r->internal.suberror);
 		return true;
 	case KVM_EXIT_FAIL_ENTRY:
-		*out = fail(v, "the hardware refused to enter the guest", r->fail_entry.hardware_entry_failure_reason);
+		*out = fail(v, "the hardware refused to enter the guest",
+		        r->fail_entry.hardware_entry_failure_reason);
 		return true;
-	default:
-		*out = fail(v, "unexpected exit", r->exit_reason);
-		return true;
+	default: *out = fail(v, "unexpected exit", r->exit_reason); return true;
 	}
 }
 
@@ -515,24 +522,24 @@ static void kvm_msi(struct accel_vm *vm, u64 addr, u32 data)
 static void kvm_stats(struct accel_vm *vm)
 {
 	fprintf(stderr, "kvm: port exits %llu, memory exits %llu\n", (unsigned long long)vm->exits_io,
-		(unsigned long long)vm->exits_mmio);
+	        (unsigned long long)vm->exits_mmio);
 }
 
 const struct accel_ops accel_kvm = {
-	.name = "kvm",
-	.owns_irqchips = true,
-	.probe = kvm_probe,
-	.vm_create = kvm_vm_create,
-	.vm_destroy = kvm_vm_destroy,
-	.mem_map = kvm_mem_map,
-	.vcpu_create = kvm_vcpu_create,
-	.vcpu_destroy = kvm_vcpu_destroy,
-	.get_state = kvm_get_state,
-	.set_state = kvm_set_state,
-	.run = kvm_run,
-	.kick = kvm_kick,
-	.signal = kvm_signal,
-	.irq_line = kvm_irq_line,
-	.msi = kvm_msi,
-	.stats = kvm_stats,
+        .name = "kvm",
+        .owns_irqchips = true,
+        .probe = kvm_probe,
+        .vm_create = kvm_vm_create,
+        .vm_destroy = kvm_vm_destroy,
+        .mem_map = kvm_mem_map,
+        .vcpu_create = kvm_vcpu_create,
+        .vcpu_destroy = kvm_vcpu_destroy,
+        .get_state = kvm_get_state,
+        .set_state = kvm_set_state,
+        .run = kvm_run,
+        .kick = kvm_kick,
+        .signal = kvm_signal,
+        .irq_line = kvm_irq_line,
+        .msi = kvm_msi,
+        .stats = kvm_stats,
 };

@@ -21,7 +21,7 @@ struct accel_vm {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	bool watching, stopping;
-	bool quiet; /* the probe: failures are an answer, not news */
+	bool quiet;               /* the probe: failures are an answer, not news */
 	u64 exits_io, exits_mmio; /* atomic, --stats */
 };
 
@@ -30,9 +30,9 @@ struct vcpu {
 	unsigned id;
 	int fd;
 	struct kvm_run *run;
-	s32 tid;      /* atomic; thread inside run, 0 when none */
-	bool kicked;  /* atomic */
-	bool poked;   /* atomic: the watch thread wants to know whether this CPU is halted */
+	s32 tid;     /* atomic; thread inside run, 0 when none */
+	bool kicked; /* atomic */
+	bool poked;  /* atomic: the watch thread wants to know whether this CPU is halted */
 	enum cpu_idle idle;
 };
 

@@ -36,9 +36,9 @@ static void leaf_1(const struct vcpu *v, struct kvm_cpuid_entry2 *l)
 	bool deadline = ioctl(v->vm->kvm, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 
 	l->ebx = (l->ebx & 0xff00) | v->vm->config.ncpus << 16 | v->id << 24;
-	l->ecx |= BIT(31);                    /* hypervisor */
-	l->ecx |= BIT(21);                    /* x2APIC: always in the kernel's LAPIC */
-	l->ecx &= ~(BIT(3) | BIT(24));        /* MONITOR; TSC-deadline only below */
+	l->ecx |= BIT(31);             /* hypervisor */
+	l->ecx |= BIT(21);             /* x2APIC: always in the kernel's LAPIC */
+	l->ecx &= ~(BIT(3) | BIT(24)); /* MONITOR; TSC-deadline only below */
 	if (deadline)
 		l->ecx |= BIT(24);
 	if (v->vm->config.ncpus > 1)

@@ -30,38 +30,38 @@
  * loop is a function of its own, so that the host can run it too.
  */
 __asm__(".section .rodata\n"
-	".balign 16\n"
-	"kvm_probe_start:\n"
-	"	movdqu 64(%rdi), %xmm0\n"
-	"	paddd %xmm0, %xmm0\n"
-	"	movdqu %xmm0, 80(%rdi)\n"
-	"	mov $3, %eax\n"
-	"	xor %edx, %edx\n"
-	"	xor %ecx, %ecx\n"
-	"	xsetbv\n"
-	"	xsave 1024(%rdi)\n"
-	"	xrstor 1024(%rdi)\n"
-	"	xor %eax, %eax\n"
-	"	xor %edx, %edx\n"
-	"	mov $1, %ebx\n"
-	"	mov $2, %ecx\n"
-	"	lock cmpxchg16b (%rdi)\n"
-	"	jnz 1f\n"
-	"	mov %rsi, %rcx\n"
-	"	call kvm_probe_loop\n"
-	"	mov $0x5a, %al\n"
-	"	out %al, $0xf4\n"
-	"1:	hlt\n"
-	"	jmp 1b\n"
-	"kvm_probe_loop:\n"
-	"2:	mov %rcx, 128(%rdi)\n"
-	"	add 128(%rdi), %rax\n"
-	"	ror $5, %rax\n"
-	"	dec %rcx\n"
-	"	jnz 2b\n"
-	"	ret\n"
-	"kvm_probe_end:\n"
-	".previous\n");
+        ".balign 16\n"
+        "kvm_probe_start:\n"
+        "	movdqu 64(%rdi), %xmm0\n"
+        "	paddd %xmm0, %xmm0\n"
+        "	movdqu %xmm0, 80(%rdi)\n"
+        "	mov $3, %eax\n"
+        "	xor %edx, %edx\n"
+        "	xor %ecx, %ecx\n"
+        "	xsetbv\n"
+        "	xsave 1024(%rdi)\n"
+        "	xrstor 1024(%rdi)\n"
+        "	xor %eax, %eax\n"
+        "	xor %edx, %edx\n"
+        "	mov $1, %ebx\n"
+        "	mov $2, %ecx\n"
+        "	lock cmpxchg16b (%rdi)\n"
+        "	jnz 1f\n"
+        "	mov %rsi, %rcx\n"
+        "	call kvm_probe_loop\n"
+        "	mov $0x5a, %al\n"
+        "	out %al, $0xf4\n"
+        "1:	hlt\n"
+        "	jmp 1b\n"
+        "kvm_probe_loop:\n"
+        "2:	mov %rcx, 128(%rdi)\n"
+        "	add 128(%rdi), %rax\n"
+        "	ror $5, %rax\n"
+        "	dec %rcx\n"
+        "	jnz 2b\n"
+        "	ret\n"
+        "kvm_probe_end:\n"
+        ".previous\n");
 extern const u8 kvm_probe_start[], kvm_probe_end[];
 
 struct probe {
@@ -114,7 +114,8 @@ static void fill_ram(u8 *ram)
 
 static void long_mode(struct x86_state *s)
 {
-	const struct x86_seg code = {.sel = 0x10, .attr = 0x9b | SEG_ATTR_L | SEG_ATTR_G | SEG_ATTR_P, .limit = ~0u};
+	const struct x86_seg code = {
+	        .sel = 0x10, .attr = 0x9b | SEG_ATTR_L | SEG_ATTR_G | SEG_ATTR_P, .limit = ~0u};
 	const struct x86_seg data = {.sel = 0x18, .attr = 0x93 | SEG_ATTR_DB | SEG_ATTR_G, .limit = ~0u};
 
 	x86_state_reset(s, true);
@@ -174,13 +175,13 @@ static u64 native_ns(void)
 	u64 start = now_ns();
 
 	__asm__ volatile("1: mov %1, 128(%2)\n"
-			 "add 128(%2), %0\n"
-			 "ror $5, %0\n"
-			 "dec %1\n"
-			 "jnz 1b\n"
-			 : "+r"(acc), "+r"(count)
-			 : "r"(scratch)
-			 : "cc", "memory");
+	                 "add 128(%2), %0\n"
+	                 "ror $5, %0\n"
+	                 "dec %1\n"
+	                 "jnz 1b\n"
+	                 : "+r"(acc), "+r"(count)
+	                 : "r"(scratch)
+	                 : "cc", "memory");
 	return now_ns() - start;
 }
 
@@ -198,10 +199,12 @@ static int judge(struct probe *p, struct err *e)
 	if (exit != RUN_KICKED)
 		return err_set(e, -ENOTSUP, "this host's KVM cannot run a test program (a software KVM?)");
 	if (__atomic_load_n(&p->answer, __ATOMIC_SEQ_CST) != RESULT_OK)
-		return err_set(e, -ENOTSUP, "this host's KVM did not finish a test program (a software KVM?)");
+		return err_set(
+		        e, -ENOTSUP, "this host's KVM did not finish a test program (a software KVM?)");
 	if (spent > FLOOR_NS && spent > native * SLOWER_MAX)
-		return err_set(e, -ENOTSUP, "this host's KVM runs code %llu times slower than the CPU (a software KVM)",
-			(unsigned long long)(spent / MAX(native, 1)));
+		return err_set(e, -ENOTSUP,
+		        "this host's KVM runs code %llu times slower than the CPU (a software KVM)",
+		        (unsigned long long)(spent / MAX(native, 1)));
 	return 0;
 }
 

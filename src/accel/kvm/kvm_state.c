@@ -12,8 +12,8 @@
 #define XSAVE_HEADER 512
 #define XSAVE_AVX 576
 
-static const u32 msr_list[] = {MSR_TSC, MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_PAT, MSR_STAR,
-	MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS_BASE, MSR_TSC_AUX, MSR_MISC_ENABLE};
+static const u32 msr_list[] = {MSR_TSC, MSR_SYSENTER_CS, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP, MSR_PAT,
+        MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SFMASK, MSR_KERNEL_GS_BASE, MSR_TSC_AUX, MSR_MISC_ENABLE};
 #define NMSR ARRAY_SIZE(msr_list)
 
 static u64 *msr_field(struct x86_state *s, u32 msr)
@@ -42,25 +42,25 @@ struct msr_block {
 static struct kvm_segment to_kvm_seg(const struct x86_seg *s)
 {
 	return (struct kvm_segment){
-		.base = s->base,
-		.limit = s->limit,
-		.selector = s->sel,
-		.type = s->attr & 0xf,
-		.s = s->attr >> 4 & 1,
-		.dpl = s->attr >> 5 & 3,
-		.present = s->attr >> 7 & 1,
-		.avl = s->attr >> 12 & 1,
-		.l = s->attr >> 13 & 1,
-		.db = s->attr >> 14 & 1,
-		.g = s->attr >> 15 & 1,
-		.unusable = (s->attr & SEG_ATTR_UNUSABLE) || !(s->attr & SEG_ATTR_P),
+	        .base = s->base,
+	        .limit = s->limit,
+	        .selector = s->sel,
+	        .type = s->attr & 0xf,
+	        .s = s->attr >> 4 & 1,
+	        .dpl = s->attr >> 5 & 3,
+	        .present = s->attr >> 7 & 1,
+	        .avl = s->attr >> 12 & 1,
+	        .l = s->attr >> 13 & 1,
+	        .db = s->attr >> 14 & 1,
+	        .g = s->attr >> 15 & 1,
+	        .unusable = (s->attr & SEG_ATTR_UNUSABLE) || !(s->attr & SEG_ATTR_P),
 	};
 }
 
 static struct x86_seg from_kvm_seg(const struct kvm_segment *k)
 {
-	u32 attr = k->type | k->s << 4 | k->dpl << 5 | k->present << 7 | k->avl << 12 | k->l << 13 | k->db << 14 |
-		   k->g << 15;
+	u32 attr = k->type | k->s << 4 | k->dpl << 5 | k->present << 7 | k->avl << 12 | k->l << 13 |
+	           k->db << 14 | k->g << 15;
 
 	if (k->unusable)
 		attr |= SEG_ATTR_UNUSABLE;
@@ -70,9 +70,24 @@ static struct x86_seg from_kvm_seg(const struct kvm_segment *k)
 static int set_regs(struct vcpu *v, const struct x86_state *s)
 {
 	const u64 *g = s->gpr;
-	struct kvm_regs r = {.rax = g[RAX], .rbx = g[RBX], .rcx = g[RCX], .rdx = g[RDX], .rsi = g[RSI], .rdi = g[RDI],
-		.rsp = g[RSP], .rbp = g[RBP], .r8 = g[R8], .r9 = g[R9], .r10 = g[R10], .r11 = g[R11], .r12 = g[R12],
-		.r13 = g[R13], .r14 = g[R14], .r15 = g[R15], .rip = s->rip, .rflags = s->rflags};
+	struct kvm_regs r = {.rax = g[RAX],
+	        .rbx = g[RBX],
+	        .rcx = g[RCX],
+	        .rdx = g[RDX],
+	        .rsi = g[RSI],
+	        .rdi = g[RDI],
+	        .rsp = g[RSP],
+	        .rbp = g[RBP],
+	        .r8 = g[R8],
+	        .r9 = g[R9],
+	        .r10 = g[R10],
+	        .r11 = g[R11],
+	        .r12 = g[R12],
+	        .r13 = g[R13],
+	        .r14 = g[R14],
+	        .r15 = g[R15],
+	        .rip = s->rip,
+	        .rflags = s->rflags};
 
 	return ioctl(v->fd, KVM_SET_REGS, &r) < 0 ? -errno : 0;
 }
@@ -153,8 +168,8 @@ static int set_msrs(struct vcpu *v, const struct x86_state *s)
 	struct x86_state copy = *s;
 
 	for (size_t n = 0; n < NMSR; n++) {
-		struct msr_block b = {.head.nmsrs = 1, .entry[0] = {.index = msr_list[n],
-			.data = *msr_field(&copy, msr_list[n])}};
+		struct msr_block b = {.head.nmsrs = 1,
+		        .entry[0] = {.index = msr_list[n], .data = *msr_field(&copy, msr_list[n])}};
 
 		if (ioctl(v->fd, KVM_SET_MSRS, &b) < 0)
 			return -errno;
@@ -244,11 +259,12 @@ static int get_fpu(struct vcpu *v, struct x86_state *s)
 
 static int set_misc(struct vcpu *v, const struct x86_state *s)
 {
-	struct kvm_debugregs d = {.db = {s->dr[0], s->dr[1], s->dr[2], s->dr[3]}, .dr6 = s->dr[6], .dr7 = s->dr[7]};
+	struct kvm_debugregs d = {
+	        .db = {s->dr[0], s->dr[1], s->dr[2], s->dr[3]}, .dr6 = s->dr[6], .dr7 = s->dr[7]};
 	struct kvm_vcpu_events ev;
-	struct kvm_mp_state mp = {.mp_state = s->wait_sipi ? KVM_MP_STATE_UNINITIALIZED :
-					      s->halted	   ? KVM_MP_STATE_HALTED :
-							     KVM_MP_STATE_RUNNABLE};
+	struct kvm_mp_state mp = {.mp_state = s->wait_sipi ? KVM_MP_STATE_UNINITIALIZED
+	                                      : s->halted  ? KVM_MP_STATE_HALTED
+	                                                   : KVM_MP_STATE_RUNNABLE};
 
 	if (ioctl(v->fd, KVM_SET_DEBUGREGS, &d) < 0 || ioctl(v->fd, KVM_GET_VCPU_EVENTS, &ev) < 0)
 		return -errno;
@@ -268,7 +284,7 @@ static int get_misc(struct vcpu *v, struct x86_state *s)
 	struct kvm_mp_state mp;
 
 	if (ioctl(v->fd, KVM_GET_DEBUGREGS, &d) < 0 || ioctl(v->fd, KVM_GET_VCPU_EVENTS, &ev) < 0 ||
-		ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
+	        ioctl(v->fd, KVM_GET_MP_STATE, &mp) < 0)
 		return -errno;
 	for (unsigned n = 0; n < 4; n++)
 		s->dr[n] = d.db[n];

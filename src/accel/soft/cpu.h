@@ -43,11 +43,11 @@ enum cc_kind {
 #define CC_OP(kind, lg) ((u32)(kind) << 2 | (lg))
 
 /* Mode bits that select how bytes are decoded and bound; part of a block's key. */
-#define HF_PE 0x0001u     /* protected mode */
-#define HF_LMA 0x0002u    /* EFER.LMA */
-#define HF_CS64 0x0004u   /* 64-bit code segment */
-#define HF_CS32 0x0008u   /* CS.D */
-#define HF_SS32 0x0010u   /* SS.B (stack width 32 when not CS64) */
+#define HF_PE 0x0001u   /* protected mode */
+#define HF_LMA 0x0002u  /* EFER.LMA */
+#define HF_CS64 0x0004u /* 64-bit code segment */
+#define HF_CS32 0x0008u /* CS.D */
+#define HF_SS32 0x0010u /* SS.B (stack width 32 when not CS64) */
 #define HF_VM86 0x0020u
 #define HF_CPL_SHIFT 6
 #define HF_CPL 0x00c0u
@@ -57,8 +57,8 @@ enum cc_kind {
 #define HF_OSFXSR 0x0800u /* CR4.OSFXSR */
 #define HF_AVX 0x1000u    /* CR4.OSXSAVE and XCR0 has SSE and AVX */
 #define HF_OSXSAVE 0x2000u
-#define HF_NE 0x4000u     /* CR0.NE */
-#define HF_TF 0x8000u     /* RFLAGS.TF: blocks of one instruction */
+#define HF_NE 0x4000u /* CR0.NE */
+#define HF_TF 0x8000u /* RFLAGS.TF: blocks of one instruction */
 
 /* Software TLB: direct mapped, one table per privilege index. A tag that matches grants the access. */
 #define TLB_BITS 10
@@ -66,15 +66,15 @@ enum cc_kind {
 #define TLB_INVALID 1ull /* no page address has bit 0 set */
 enum mmu_idx {
 	MMU_KERNEL,
-	MMU_KERNEL_AC,  /* SMAP suspended by EFLAGS.AC */
+	MMU_KERNEL_AC, /* SMAP suspended by EFLAGS.AC */
 	MMU_USER,
 	MMU_USER_ALIGN, /* user with alignment checks (CR0.AM and EFLAGS.AC): never filled, always slow */
 	MMU_NIDX
 };
 
 struct tlb_entry {
-	u64 r, w, x;   /* gva of the page if reads / writes / fetches go straight to RAM, else TLB_INVALID */
-	u64 addend;    /* host address = gva + addend */
+	u64 r, w, x; /* gva of the page if reads / writes / fetches go straight to RAM, else TLB_INVALID */
+	u64 addend;  /* host address = gva + addend */
 };
 static_assert(sizeof(struct tlb_entry) == 32, "indexed by shift");
 
@@ -103,13 +103,13 @@ struct block;
 struct cpu {
 	u64 gpr[NREG];
 	const struct insn *insn; /* being executed */
-	const struct insn *end;  /* the run loop stops before it; a handler ends the block by end = insn + 1 */
+	const struct insn *end; /* the run loop stops before it; a handler ends the block by end = insn + 1 */
 	u64 cc_res, cc_a, cc_b;
 	u32 cc_op;
-	u32 eflags;              /* everything but FL_ARITH; bit 1 set */
-	u32 hf;                  /* HF_*; recomputed by cpu_update_mode */
-	u32 mmu_idx;             /* enum mmu_idx in force for data accesses */
-	u32 request;             /* atomic: CPU_REQ_*; checked between blocks */
+	u32 eflags;  /* everything but FL_ARITH; bit 1 set */
+	u32 hf;      /* HF_*; recomputed by cpu_update_mode */
+	u32 mmu_idx; /* enum mmu_idx in force for data accesses */
+	u32 request; /* atomic: CPU_REQ_*; checked between blocks */
 	u32 cpl;
 
 	struct x86_seg seg[X86_NSEG];
@@ -127,16 +127,16 @@ struct cpu {
 	u64 tsc_offset, tsc_adjust, spec_ctrl;
 	u64 mtrr_def, mtrr_fix[11], mtrr_var[16];
 	u64 debugctl, bios_sign_id, mcg_status, mcg_ctl, mc_ctl[4 * 10];
-	u64 pdpte[4];            /* PAE: loaded by MOV CR3 (SDM vol. 3, 4.4.1) */
+	u64 pdpte[4]; /* PAE: loaded by MOV CR3 (SDM vol. 3, 4.4.1) */
 
 	bool halted, wait_sipi, nmi_blocked, shadow; /* shadow: after STI, MOV SS */
-	bool shadow_ss;          /* the shadow is MOV SS's: it also delays debug traps */
-	bool no_step;            /* this instruction's single-step trap is lost (INT n, SYSCALL) */
-	bool shutdown;           /* triple fault */
-	u32 slow;                /* SLOW_*: reasons for the run loop to look closer */
-	u32 fetch_idx;           /* enum mmu_idx of instruction fetches */
-	u64 code_base;           /* CS.base, 0 in 64-bit mode */
-	u32 db_hit;              /* DR6 bits of data breakpoints and task traps met by this instruction */
+	bool shadow_ss;                              /* the shadow is MOV SS's: it also delays debug traps */
+	bool no_step;  /* this instruction's single-step trap is lost (INT n, SYSCALL) */
+	bool shutdown; /* triple fault */
+	u32 slow;      /* SLOW_*: reasons for the run loop to look closer */
+	u32 fetch_idx; /* enum mmu_idx of instruction fetches */
+	u64 code_base; /* CS.base, 0 in 64-bit mode */
+	u32 db_hit;    /* DR6 bits of data breakpoints and task traps met by this instruction */
 	u32 pauses;
 	pthread_mutex_t own_lock;  /* bus_lock of a CPU outside of a machine */
 	pthread_mutex_t *bus_lock; /* the machine's, for LOCKed accesses that are not one host access */
@@ -147,7 +147,7 @@ struct cpu {
 	struct {
 		u8 vector;
 		bool has_error;
-		u8 kind;  /* enum event_kind */
+		u8 kind; /* enum event_kind */
 		u32 error;
 		u64 addr; /* CR2 for #PF */
 	} fault;
@@ -156,12 +156,12 @@ struct cpu {
 
 	struct tlb_entry tlb[MMU_NIDX][TLB_SIZE];
 	u64 tlb_used[MMU_NIDX][TLB_SIZE / 64]; /* slots that are not empty, for cheap flushes */
-	struct tlb2 *tlb2;       /* second level, keyed by PCID (mmu.c) */
-	const struct block *block; /* being executed (interp) */
+	struct tlb2 *tlb2;                     /* second level, keyed by PCID (mmu.c) */
+	const struct block *block;             /* being executed (interp) */
 
 	unsigned id;
-	u32 sleeping; /* atomic: the thread waits on the request word */
-	bool pinned;  /* the thread's affinity has been set */
+	u32 sleeping;  /* atomic: the thread waits on the request word */
+	bool pinned;   /* the thread's affinity has been set */
 	u64 tsc_given; /* what get_state last said */
 	const struct accel_config *cfg;
 	struct cpuid_table cpuid;
@@ -194,8 +194,8 @@ static inline u64 cpu_rip(const struct cpu *c)
 }
 
 /* --- flags (flags.c) --- */
-u32 cpu_arith_flags(const struct cpu *c);           /* FL_ARITH bits */
-static inline u32 cpu_flags(const struct cpu *c)    /* all of EFLAGS */
+u32 cpu_arith_flags(const struct cpu *c);        /* FL_ARITH bits */
+static inline u32 cpu_flags(const struct cpu *c) /* all of EFLAGS */
 {
 	return c->eflags | cpu_arith_flags(c);
 }
@@ -225,8 +225,8 @@ void cpu_set_event(struct cpu *c, unsigned vector, enum event_kind kind);
 
 extern const struct insn cpu_no_insn; /* c->insn while no instruction executes: length 0 */
 
-void cpu_init_state(struct cpu *c); /* INIT: everything that INIT resets (SDM vol. 3, table 10-1) */
-u64 cpu_tsc(const struct cpu *c);   /* guest TSC now */
-void cpu_tsc_moved(struct cpu *c);  /* tsc_offset changed: the deadline timer counts it too */
-void cpu_update_ac(struct cpu *c);  /* after EFLAGS.AC changed alone: mmu_idx */
+void cpu_init_state(struct cpu *c);  /* INIT: everything that INIT resets (SDM vol. 3, table 10-1) */
+u64 cpu_tsc(const struct cpu *c);    /* guest TSC now */
+void cpu_tsc_moved(struct cpu *c);   /* tsc_offset changed: the deadline timer counts it too */
+void cpu_update_ac(struct cpu *c);   /* after EFLAGS.AC changed alone: mmu_idx */
 void cpu_update_mode(struct cpu *c); /* hf, mmu_idx, cpl-dependent state from CRs, EFER, CS, SS, EFLAGS */

@@ -66,7 +66,7 @@ void debug_io_access(struct cpu *c, u32 port, unsigned size)
 		u64 addr = addr_of(c, n);
 
 		if (enabled(c, n) && kind_of(c, n) == DR_RW_IO && port < addr + len_of(c, n) &&
-			addr < (u64)port + size)
+		        addr < (u64)port + size)
 			met(c, BIT(n));
 	}
 }

@@ -5,7 +5,17 @@
 
 #include "accel/soft/cpu.h"
 
-enum cpu_stat { STAT_INSNS, STAT_BLOCKS, STAT_DECODES, STAT_TLB_MISS, STAT_SMC, STAT_INTR, STAT_FAULT, STAT_HLT, STAT_N };
+enum cpu_stat {
+	STAT_INSNS,
+	STAT_BLOCKS,
+	STAT_DECODES,
+	STAT_TLB_MISS,
+	STAT_SMC,
+	STAT_INTR,
+	STAT_FAULT,
+	STAT_HLT,
+	STAT_N
+};
 static_assert(STAT_N <= 16, "fits cpu.stat");
 
 /* What one step did. */

@@ -61,12 +61,16 @@ static void combine(struct cpu *c, struct cpu_event *ev)
 		return;
 	}
 	if (exception && ((is_contributory(first) && is_contributory(second)) ||
-			(first == EXC_PF && (second == EXC_PF || is_contributory(second))))) {
-		*ev = (struct cpu_event){.active = true, .vector = EXC_DF, .kind = EV_FAULT, .has_error = true};
+	                         (first == EXC_PF && (second == EXC_PF || is_contributory(second))))) {
+		*ev = (struct cpu_event){
+		        .active = true, .vector = EXC_DF, .kind = EV_FAULT, .has_error = true};
 		return;
 	}
-	*ev = (struct cpu_event){.active = true, .vector = c->fault.vector, .kind = EV_FAULT,
-		.has_error = c->fault.has_error, .error = c->fault.error};
+	*ev = (struct cpu_event){.active = true,
+	        .vector = c->fault.vector,
+	        .kind = EV_FAULT,
+	        .has_error = c->fault.has_error,
+	        .error = c->fault.error};
 }
 
 void cpu_fault_taken(struct cpu *c)
@@ -85,8 +89,11 @@ void cpu_fault_taken(struct cpu *c)
 		c->stat[STAT_INSNS] += (u64)(c->insn - c->block->insns);
 	c->gpr[REG_RIP] -= c->insn->len;
 	c->stat[STAT_FAULT]++;
-	c->event = (struct cpu_event){.active = true, .vector = c->fault.vector, .kind = c->fault.kind,
-		.has_error = c->fault.has_error, .error = c->fault.error};
+	c->event = (struct cpu_event){.active = true,
+	        .vector = c->fault.vector,
+	        .kind = c->fault.kind,
+	        .has_error = c->fault.has_error,
+	        .error = c->fault.error};
 	if (c->fault.kind >= EV_INT_N)
 		c->event.advance = c->insn->len;
 	c->insn = &cpu_no_insn;

@@ -43,16 +43,14 @@ u32 cpu_arith_flags(const struct cpu *c)
 	case CC_SUB:
 		carries = (~a & b) | ((~a | b) & res);
 		return result_flags(res, sign) | carry_flags(carries, sign);
-	case CC_LOGIC:
-		return result_flags(res, sign);
+	case CC_LOGIC: return result_flags(res, sign);
 	case CC_INC:
 		return result_flags(res, sign) | (b ? FL_CF : 0) | ((res & 15) == 0 ? FL_AF : 0) |
 		       (res == sign ? FL_OF : 0);
 	case CC_DEC:
 		return result_flags(res, sign) | (b ? FL_CF : 0) | ((res & 15) == 15 ? FL_AF : 0) |
 		       (res == sign - 1 ? FL_OF : 0);
-	default:
-		return (u32)c->cc_res;
+	default: return (u32)c->cc_res;
 	}
 }
 

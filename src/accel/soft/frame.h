@@ -12,8 +12,8 @@ struct frame {
 	u64 sp;
 	unsigned width; /* bytes of a push; 8 means a 64-bit stack */
 	enum mmu_idx idx;
-	u32 ext;        /* EXT bit of error codes */
-	u32 error;      /* selector in #SS when the stack is a new one, else 0 */
+	u32 ext;   /* EXT bit of error codes */
+	u32 error; /* selector in #SS when the stack is a new one, else 0 */
 };
 
 void frame_push(struct cpu *c, struct frame *f, u64 v);

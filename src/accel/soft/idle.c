@@ -42,7 +42,8 @@ static void request_sipi(struct cpu *c, u8 page)
 
 	do
 		new = (old & 0x00ffffffu) | CPU_REQ_SIPI | (u32)page << 24;
-	while (!__atomic_compare_exchange_n(&c->request, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	while (!__atomic_compare_exchange_n(
+	        &c->request, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	wake(c);
 }
 

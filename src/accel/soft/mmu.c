@@ -252,8 +252,8 @@ static void translate(struct cpu *c, enum mmu_idx idx, u64 lin, enum access acc,
 
 	c->stat[STAT_TLB_MISS]++;
 	if ((c->cr0 & CR0_PG) &&
-		(tlb2_find(c, lin, current_pcid(c), x) || tlb2_find(c, lin, PCID_GLOBAL, x)) &&
-		mmu_allowed(c, x->flags, acc, idx) && (acc != ACC_WRITE || (x->flags & PG_D))) {
+	        (tlb2_find(c, lin, current_pcid(c), x) || tlb2_find(c, lin, PCID_GLOBAL, x)) &&
+	        mmu_allowed(c, x->flags, acc, idx) && (acc != ACC_WRITE || (x->flags & PG_D))) {
 		tlb_fill(c, idx, lin, x);
 		return;
 	}
@@ -431,7 +431,7 @@ u64 mem_ld_idx(struct cpu *c, enum mmu_idx idx, u64 lin, unsigned size)
 		return size == 8   ? *(const volatile u64_any *)p
 		       : size == 4 ? *(const volatile u32_any *)p
 		       : size == 2 ? *(const volatile u16_any *)p
-				   : *(const volatile u8 *)p;
+		                   : *(const volatile u8 *)p;
 	}
 	return ld_idx(c, idx, lin, size);
 }

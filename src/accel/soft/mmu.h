@@ -33,27 +33,27 @@ static inline void mmu_wrote(struct cpu *c, const void *p, unsigned size)
 		mmu_code_hit(c, gpa, size);
 }
 
-#define MMU_LD(bits, type) \
-	static inline u##bits mem_ld##bits(struct cpu *c, u64 lin) \
-	{ \
-		struct tlb_entry *t = tlb_slot(c, lin); \
-		if (likely(t->r == (lin & ~(PAGE_SIZE - 1)) && \
-			   (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - bits / 8)) \
-			return *(const volatile type *)(lin + t->addend); \
-		return (u##bits)mmu_ld_slow(c, lin, bits / 8); \
+#define MMU_LD(bits, type)                                                                                   \
+	static inline u##bits mem_ld##bits(struct cpu *c, u64 lin)                                           \
+	{                                                                                                    \
+		struct tlb_entry *t = tlb_slot(c, lin);                                                      \
+		if (likely(t->r == (lin & ~(PAGE_SIZE - 1)) &&                                               \
+		            (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - bits / 8))                                \
+			return *(const volatile type *)(lin + t->addend);                                    \
+		return (u##bits)mmu_ld_slow(c, lin, bits / 8);                                               \
 	}
-#define MMU_ST(bits, type) \
-	static inline void mem_st##bits(struct cpu *c, u64 lin, u##bits val) \
-	{ \
-		struct tlb_entry *t = tlb_slot(c, lin); \
-		if (likely(t->w == (lin & ~(PAGE_SIZE - 1)) && \
-			   (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - bits / 8)) { \
-			volatile type *p = (volatile type *)(lin + t->addend); \
-			*p = val; \
-			mmu_wrote(c, (const void *)(lin + t->addend), bits / 8); \
-			return; \
-		} \
-		mmu_st_slow(c, lin, bits / 8, val); \
+#define MMU_ST(bits, type)                                                                                   \
+	static inline void mem_st##bits(struct cpu *c, u64 lin, u##bits val)                                 \
+	{                                                                                                    \
+		struct tlb_entry *t = tlb_slot(c, lin);                                                      \
+		if (likely(t->w == (lin & ~(PAGE_SIZE - 1)) &&                                               \
+		            (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - bits / 8)) {                              \
+			volatile type *p = (volatile type *)(lin + t->addend);                               \
+			*p = val;                                                                            \
+			mmu_wrote(c, (const void *)(lin + t->addend), bits / 8);                             \
+			return;                                                                              \
+		}                                                                                            \
+		mmu_st_slow(c, lin, bits / 8, val);                                                          \
 	}
 MMU_LD(8, u8)
 MMU_LD(16, u16_any)
@@ -145,9 +145,9 @@ u64 mmu_fetch_gpa(struct cpu *c, u64 lin);
  */
 int mmu_init(struct cpu *c);
 void mmu_fini(struct cpu *c);
-void mmu_switch(struct cpu *c);                /* CR3 or PCID changed: nothing of the old space stays inline */
-void mmu_flush_pcid(struct cpu *c, u32 pcid);  /* its non-global translations */
+void mmu_switch(struct cpu *c);               /* CR3 or PCID changed: nothing of the old space stays inline */
+void mmu_flush_pcid(struct cpu *c, u32 pcid); /* its non-global translations */
 void mmu_flush_page_pcid(struct cpu *c, u64 lin, u32 pcid);
-void mmu_flush_nonglobal(struct cpu *c);       /* of every PCID */
+void mmu_flush_nonglobal(struct cpu *c);     /* of every PCID */
 void mmu_flush(struct cpu *c, bool global);  /* non-global entries of the current PCID, or all */
 void mmu_flush_page(struct cpu *c, u64 lin); /* INVLPG */

@@ -15,9 +15,9 @@
 
 /* IA32_ARCH_CAPABILITIES: RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO,
  * SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO */
-#define ARCH_CAPS \
-	(BIT64(0) | BIT64(1) | BIT64(3) | BIT64(4) | BIT64(5) | BIT64(6) | BIT64(8) | BIT64(13) | BIT64(14) | \
-		BIT64(15) | BIT64(20) | BIT64(24) | BIT64(26) | BIT64(27) | BIT64(62))
+#define ARCH_CAPS                                                                                            \
+	(BIT64(0) | BIT64(1) | BIT64(3) | BIT64(4) | BIT64(5) | BIT64(6) | BIT64(8) | BIT64(13) |            \
+	        BIT64(14) | BIT64(15) | BIT64(20) | BIT64(24) | BIT64(26) | BIT64(27) | BIT64(62))
 
 #define SPEC_CTRL_MASK 0x407ull /* IBRS, STIBP, SSBD, BHI_DIS_S */
 #define MISC_ENABLE_MASK 0x0000000400c51889ull
@@ -32,21 +32,21 @@ static const struct {
 	enum check check;
 	u64 mask; /* bits that may be set; others #GP */
 } plain[] = {
-#define FIELD(f) (u32)offsetof(struct cpu, f)
-	{MSR_STAR, FIELD(star), ANY, ~0ull},
-	{MSR_LSTAR, FIELD(lstar), CANONICAL, ~0ull},
-	{MSR_CSTAR, FIELD(cstar), CANONICAL, ~0ull},
-	{MSR_SFMASK, FIELD(sfmask), LOW32, ~0ull},
-	{MSR_KERNEL_GS_BASE, FIELD(kernel_gs_base), CANONICAL, ~0ull},
-	{MSR_TSC_AUX, FIELD(tsc_aux), LOW32, ~0ull},
-	{MSR_SYSENTER_CS, FIELD(sysenter_cs), LOW32, ~0ull},
-	{MSR_SYSENTER_ESP, FIELD(sysenter_esp), CANONICAL, ~0ull},
-	{MSR_SYSENTER_EIP, FIELD(sysenter_eip), CANONICAL, ~0ull},
-	{MSR_SPEC_CTRL, FIELD(spec_ctrl), ANY, SPEC_CTRL_MASK},
-	{MSR_MISC_ENABLE, FIELD(misc_enable), ANY, MISC_ENABLE_MASK},
-	{MSR_DEBUGCTL, FIELD(debugctl), ANY, 0x3},
-	{MSR_MCG_STATUS, FIELD(mcg_status), ANY, 0x7},
-	{MSR_MCG_CTL, FIELD(mcg_ctl), ANY, ~0ull},
+#define FIELD(f) (u32) offsetof(struct cpu, f)
+        {MSR_STAR, FIELD(star), ANY, ~0ull},
+        {MSR_LSTAR, FIELD(lstar), CANONICAL, ~0ull},
+        {MSR_CSTAR, FIELD(cstar), CANONICAL, ~0ull},
+        {MSR_SFMASK, FIELD(sfmask), LOW32, ~0ull},
+        {MSR_KERNEL_GS_BASE, FIELD(kernel_gs_base), CANONICAL, ~0ull},
+        {MSR_TSC_AUX, FIELD(tsc_aux), LOW32, ~0ull},
+        {MSR_SYSENTER_CS, FIELD(sysenter_cs), LOW32, ~0ull},
+        {MSR_SYSENTER_ESP, FIELD(sysenter_esp), CANONICAL, ~0ull},
+        {MSR_SYSENTER_EIP, FIELD(sysenter_eip), CANONICAL, ~0ull},
+        {MSR_SPEC_CTRL, FIELD(spec_ctrl), ANY, SPEC_CTRL_MASK},
+        {MSR_MISC_ENABLE, FIELD(misc_enable), ANY, MISC_ENABLE_MASK},
+        {MSR_DEBUGCTL, FIELD(debugctl), ANY, 0x3},
+        {MSR_MCG_STATUS, FIELD(mcg_status), ANY, 0x7},
+        {MSR_MCG_CTL, FIELD(mcg_ctl), ANY, ~0ull},
 #undef FIELD
 };
 
@@ -56,32 +56,35 @@ static const struct {
 	bool ignore_writes;
 	u64 val;
 } constant[] = {
-	{MSR_PLATFORM_ID, false, 0},
-	{0x2a, true, 0},                    /* EBL_CR_POWERON */
-	{0x2c, true, 0},                    /* EBC_FREQUENCY_ID */
-	{0x34, false, 0},                   /* SMI_COUNT */
-	{MSR_FEATURE_CONTROL, false, FEATURE_CONTROL_LOCKED},
-	{MSR_BIOS_UPDT_TRIG, true, 0},
-	{0xcd, true, 0},                    /* FSB_FREQ */
-	{0xce, false, 0},                   /* PLATFORM_INFO: no CPUID faulting */
-	{0xcf, false, 0},                   /* CORE_CAPABILITIES */
-	{0x140, true, 0},                   /* MISC_FEATURES_ENABLES */
-	{MSR_MTRRCAP, false, MTRR_CAP},
-	{MSR_ARCH_CAPABILITIES, false, ARCH_CAPS},
-	{MSR_MCG_CAP, false, MCG_CAP},
-	{0x198, false, 0},                  /* PERF_STATUS */
-	{0x199, true, 0},                   /* PERF_CTL */
-	{0x19a, true, 0},                   /* CLOCK_MODULATION */
-	{0x19b, true, 0},                   /* THERM_INTERRUPT */
-	{0x19c, true, 0},                   /* THERM_STATUS */
-	{0x1a2, false, 0},                  /* TEMPERATURE_TARGET */
-	{0x1ad, false, 0},                  /* TURBO_RATIO_LIMIT */
-	{0x1b0, true, 6},                   /* ENERGY_PERF_BIAS: normal */
-	{0x1c9, true, 0},                   /* LASTBRANCH_TOS */
-	{0x1db, false, 0}, {0x1dc, false, 0}, {0x1dd, false, 0}, {0x1de, false, 0}, /* LASTBRANCH, LASTINT */
-	{0x345, false, 0},                  /* PERF_CAPABILITIES */
-	{0x606, false, 0},                  /* RAPL_POWER_UNIT */
-	{0xc0000108, true, 0},
+        {MSR_PLATFORM_ID, false, 0},
+        {0x2a, true, 0},  /* EBL_CR_POWERON */
+        {0x2c, true, 0},  /* EBC_FREQUENCY_ID */
+        {0x34, false, 0}, /* SMI_COUNT */
+        {MSR_FEATURE_CONTROL, false, FEATURE_CONTROL_LOCKED},
+        {MSR_BIOS_UPDT_TRIG, true, 0},
+        {0xcd, true, 0},  /* FSB_FREQ */
+        {0xce, false, 0}, /* PLATFORM_INFO: no CPUID faulting */
+        {0xcf, false, 0}, /* CORE_CAPABILITIES */
+        {0x140, true, 0}, /* MISC_FEATURES_ENABLES */
+        {MSR_MTRRCAP, false, MTRR_CAP},
+        {MSR_ARCH_CAPABILITIES, false, ARCH_CAPS},
+        {MSR_MCG_CAP, false, MCG_CAP},
+        {0x198, false, 0}, /* PERF_STATUS */
+        {0x199, true, 0},  /* PERF_CTL */
+        {0x19a, true, 0},  /* CLOCK_MODULATION */
+        {0x19b, true, 0},  /* THERM_INTERRUPT */
+        {0x19c, true, 0},  /* THERM_STATUS */
+        {0x1a2, false, 0}, /* TEMPERATURE_TARGET */
+        {0x1ad, false, 0}, /* TURBO_RATIO_LIMIT */
+        {0x1b0, true, 6},  /* ENERGY_PERF_BIAS: normal */
+        {0x1c9, true, 0},  /* LASTBRANCH_TOS */
+        {0x1db, false, 0},
+        {0x1dc, false, 0},
+        {0x1dd, false, 0},
+        {0x1de, false, 0}, /* LASTBRANCH, LASTINT */
+        {0x345, false, 0}, /* PERF_CAPABILITIES */
+        {0x606, false, 0}, /* RAPL_POWER_UNIT */
+        {0xc0000108, true, 0},
 };
 
 void msr_init(struct cpu *c)
@@ -91,7 +94,7 @@ void msr_init(struct cpu *c)
 	c->mtrr_def = BIT(11) | BIT(10) | 6; /* enabled, with fixed ranges, default write-back */
 	for (unsigned n = 0; n < ARRAY_SIZE(c->mtrr_fix); n++)
 		c->mtrr_fix[n] = wb;
-	c->mtrr_fix[2] = 0; /* A0000-BFFFF uncached */
+	c->mtrr_fix[2] = 0;       /* A0000-BFFFF uncached */
 	c->mtrr_var[0] = 3 * GiB; /* 3-4 GiB uncached */
 	c->mtrr_var[1] = (PHYS_MASK & ~(GiB - 1)) | BIT(11);
 	c->mcg_ctl = ~0ull;
@@ -301,7 +304,7 @@ static bool write_table(struct cpu *c, u32 msr, u64 val)
 		if (plain[n].msr != msr)
 			continue;
 		if ((val & ~plain[n].mask) || (plain[n].check == CANONICAL && !mmu_canonical(val)) ||
-			(plain[n].check == LOW32 && val >> 32))
+		        (plain[n].check == LOW32 && val >> 32))
 			gp(c);
 		*plain_slot(c, n) = val;
 		return true;

@@ -225,7 +225,7 @@ void seg_drop_inner(struct cpu *c, unsigned cpl)
 		bool conforming = (s->attr & 0x1c) == 0x1c;
 
 		if (!(s->attr & SEG_ATTR_UNUSABLE) && !conforming &&
-			(unsigned)(s->attr & SEG_ATTR_DPL) >> SEG_ATTR_DPL_SHIFT < cpl)
+		        (unsigned)(s->attr & SEG_ATTR_DPL) >> SEG_ATTR_DPL_SHIFT < cpl)
 			seg_null(s, 0);
 	}
 }

@@ -14,8 +14,18 @@ struct desc {
 
 /* descriptor types, S=0 (SDM vol. 3, table 3-2) */
 enum {
-	DT_TSS16 = 1, DT_LDT = 2, DT_TSS16_BUSY = 3, DT_CALL16 = 4, DT_TASK = 5, DT_INT16 = 6, DT_TRAP16 = 7,
-	DT_TSS32 = 9, DT_TSS32_BUSY = 11, DT_CALL32 = 12, DT_INT32 = 14, DT_TRAP32 = 15,
+	DT_TSS16 = 1,
+	DT_LDT = 2,
+	DT_TSS16_BUSY = 3,
+	DT_CALL16 = 4,
+	DT_TASK = 5,
+	DT_INT16 = 6,
+	DT_TRAP16 = 7,
+	DT_TSS32 = 9,
+	DT_TSS32_BUSY = 11,
+	DT_CALL32 = 12,
+	DT_INT32 = 14,
+	DT_TRAP32 = 15,
 };
 
 static inline unsigned desc_type(const struct desc *d)

@@ -17,8 +17,8 @@ static struct cpu *to_cpu(struct vcpu *v)
 	return (struct cpu *)v;
 }
 
-static int soft_vm_create(const struct accel_config *cfg, const struct accel_host *h, struct accel_vm **out,
-	struct err *e)
+static int soft_vm_create(
+        const struct accel_config *cfg, const struct accel_host *h, struct accel_vm **out, struct err *e)
 {
 	struct soft_vm *vm;
 
@@ -57,8 +57,8 @@ static int soft_mem_map(struct accel_vm *v, u64 gpa, void *hva, u64 len, bool re
 	return !readonly && mem_ptr(vm->host.mem, gpa, len) == hva ? 0 : -EINVAL;
 }
 
-static int soft_vcpu_create(struct accel_vm *v, unsigned id, const struct intc *intc, struct vcpu **out,
-	struct err *e)
+static int soft_vcpu_create(
+        struct accel_vm *v, unsigned id, const struct intc *intc, struct vcpu **out, struct err *e)
 {
 	struct soft_vm *vm = (struct soft_vm *)v;
 	struct cpu *c;
@@ -77,7 +77,8 @@ static int soft_vcpu_create(struct accel_vm *v, unsigned id, const struct intc *
 		if (intc->ops->msr_read(intc->opaque, MSR_APIC_BASE, &base) == 0)
 			c->apic_base = base;
 		if (vm->cfg.x2apic && !(base & APIC_BASE_X2APIC)) {
-			intc->ops->msr_write(intc->opaque, MSR_APIC_BASE, base | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+			intc->ops->msr_write(
+			        intc->opaque, MSR_APIC_BASE, base | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
 			intc->ops->msr_read(intc->opaque, MSR_APIC_BASE, &c->apic_base);
 		}
 	}
@@ -142,7 +143,14 @@ static void soft_signal(struct vcpu *v, enum cpu_signal sig, u8 arg)
 static void soft_stats(struct accel_vm *v)
 {
 	static const char *const names[STAT_N] = {
-		"instructions", "blocks", "decoded", "TLB misses", "code writes", "interrupts", "faults", "halts",
+	        "instructions",
+	        "blocks",
+	        "decoded",
+	        "TLB misses",
+	        "code writes",
+	        "interrupts",
+	        "faults",
+	        "halts",
 	};
 	const struct soft_vm *vm = (const struct soft_vm *)v;
 
@@ -152,7 +160,7 @@ static void soft_stats(struct accel_vm *v)
 		fprintf(stderr, "CPU %u:", n);
 		for (unsigned s = 0; s < STAT_N; s++)
 			fprintf(stderr, " %s %llu%s", names[s], (unsigned long long)vm->cpus[n]->stat[s],
-				s + 1 < STAT_N ? "," : "\n");
+			        s + 1 < STAT_N ? "," : "\n");
 	}
 }
 
@@ -160,10 +168,10 @@ static void soft_stats(struct accel_vm *v)
 
 /* 3 + 5 * 7 in real mode. */
 static const u8 snippet[] = {
-	0xb8, 0x03, 0x00, /* mov ax, 3 */
-	0xb9, 0x07, 0x00, /* mov cx, 7 */
-	0x83, 0xc0, 0x05, /* l: add ax, 5 */
-	0xe2, 0xfb,       /* loop l */
+        0xb8, 0x03, 0x00, /* mov ax, 3 */
+        0xb9, 0x07, 0x00, /* mov cx, 7 */
+        0x83, 0xc0, 0x05, /* l: add ax, 5 */
+        0xe2, 0xfb,       /* loop l */
 };
 
 static bool run_snippet(struct cpu *c)
@@ -202,17 +210,17 @@ static int soft_probe(struct err *e)
 }
 
 const struct accel_ops accel_interp = {
-	.name = "interp",
-	.probe = soft_probe,
-	.vm_create = soft_vm_create,
-	.vm_destroy = soft_vm_destroy,
-	.mem_map = soft_mem_map,
-	.vcpu_create = soft_vcpu_create,
-	.vcpu_destroy = soft_vcpu_destroy,
-	.get_state = soft_get_state,
-	.set_state = soft_set_state,
-	.run = soft_run,
-	.kick = soft_kick,
-	.signal = soft_signal,
-	.stats = soft_stats,
+        .name = "interp",
+        .probe = soft_probe,
+        .vm_create = soft_vm_create,
+        .vm_destroy = soft_vm_destroy,
+        .mem_map = soft_mem_map,
+        .vcpu_create = soft_vcpu_create,
+        .vcpu_destroy = soft_vcpu_destroy,
+        .get_state = soft_get_state,
+        .set_state = soft_set_state,
+        .run = soft_run,
+        .kick = soft_kick,
+        .signal = soft_signal,
+        .stats = soft_stats,
 };

@@ -11,7 +11,15 @@
 #include "accel/soft/walk.h"
 
 /* 32-bit TSS offsets (SDM vol. 3, figure 8-2) and 16-bit ones (figure 8-10) */
-enum { T32_CR3 = 28, T32_EIP = 32, T32_EFLAGS = 36, T32_GPR = 40, T32_SEG = 72, T32_LDT = 96, T32_TRAP = 100 };
+enum {
+	T32_CR3 = 28,
+	T32_EIP = 32,
+	T32_EFLAGS = 36,
+	T32_GPR = 40,
+	T32_SEG = 72,
+	T32_LDT = 96,
+	T32_TRAP = 100
+};
 enum { T16_IP = 14, T16_FLAGS = 16, T16_GPR = 18, T16_SEG = 34, T16_LDT = 42 };
 #define TSS32_MIN 103u
 #define TSS16_MIN 43u
@@ -129,7 +137,7 @@ static void load_data(struct cpu *c, unsigned seg, u16 sel)
 		return;
 	desc_read(c, sel, &d, EXC_TS, 0);
 	if (!desc_s(&d) || (desc_code(&d) && !(d.lo >> 41 & 1)) ||
-		(!desc_conforming(&d) && (desc_dpl(&d) < c->cpl || desc_dpl(&d) < (sel & 3u))))
+	        (!desc_conforming(&d) && (desc_dpl(&d) < c->cpl || desc_dpl(&d) < (sel & 3u))))
 		cpu_raise_err(c, EXC_TS, sel & 0xfffc);
 	if (!desc_present(&d))
 		cpu_raise_err(c, EXC_NP, sel & 0xfffc);
@@ -186,7 +194,7 @@ static void commit(struct cpu *c, u16 sel, struct desc *d, enum task_cause cause
 }
 
 void task_switch(struct cpu *c, u16 sel, struct desc *d, enum task_cause cause, u64 ret_rip, bool has_error,
-	u32 error, u32 ext)
+        u32 error, u32 ext)
 {
 	bool wide = desc_type(d) & 8;
 	struct x86_seg tss;

@@ -13,7 +13,7 @@ enum task_cause { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_GATE /* interrupt or exc
  * the new stack.
  */
 void task_switch(struct cpu *c, u16 sel, struct desc *d, enum task_cause cause, u64 ret_rip, bool has_error,
-	u32 error, u32 ext);
+        u32 error, u32 ext);
 
 /* Selector of a task gate -> TSS descriptor, checked as the target of an event, CALL or JMP. */
 void task_gate_target(struct cpu *c, u16 sel, struct desc *d, u32 ext);

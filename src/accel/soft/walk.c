@@ -14,7 +14,7 @@ struct entry {
 
 struct walk {
 	u64 lin;
-	u64 table; /* gpa of the next table */
+	u64 table;              /* gpa of the next table */
 	unsigned level, levels; /* 1 is the leaf table */
 	unsigned esize;         /* bytes an entry: 8, or 4 with 32-bit paging */
 	struct entry path[4];
@@ -149,12 +149,12 @@ static bool swap_entry(struct walk *w, struct entry *e, u64 want)
 {
 	if (w->esize == 8) {
 		u64 old = e->val;
-		return __atomic_compare_exchange_n((u64 *)e->host, &old, want, false, __ATOMIC_SEQ_CST,
-			__ATOMIC_RELAXED);
+		return __atomic_compare_exchange_n(
+		        (u64 *)e->host, &old, want, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 	}
 	u32 old = (u32)e->val;
-	return __atomic_compare_exchange_n((u32 *)e->host, &old, (u32)want, false, __ATOMIC_SEQ_CST,
-		__ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n(
+	        (u32 *)e->host, &old, (u32)want, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
 /* Sets A on the path and D on the leaf of a store; false if an entry changed under us. */
@@ -196,8 +196,7 @@ static u32 error_code(const struct cpu *c, u32 cause, enum access acc, enum mmu_
 		cause |= PF_W;
 	if (idx >= MMU_USER)
 		cause |= PF_U;
-	if (acc == ACC_EXEC &&
-		((c->cr4 & CR4_SMEP) || ((c->cr4 & CR4_PAE) && (c->efer & EFER_NXE))))
+	if (acc == ACC_EXEC && ((c->cr4 & CR4_SMEP) || ((c->cr4 & CR4_PAE) && (c->efer & EFER_NXE))))
 		cause |= PF_I;
 	return cause;
 }

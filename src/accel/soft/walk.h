@@ -13,7 +13,7 @@
 #define PG_X 0x04u
 #define PG_D 0x08u /* the leaf is dirty: a store needs no walk */
 #define PG_G 0x10u
-#define PG_2M 0x20u /* part of a 2 MiB page */
+#define PG_2M 0x20u  /* part of a 2 MiB page */
 #define PG_BIG 0x40u /* part of a larger one */
 
 struct xlat {

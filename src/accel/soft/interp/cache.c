@@ -39,7 +39,8 @@ int cache_create(struct cpu *c, u64 bytes)
 		return -ENOMEM;
 	c->engine = k;
 	k->size = bytes ? MAX(ALIGN_UP(bytes, PAGE_SIZE), POOL_MIN) : POOL_DEFAULT;
-	k->pool = mmap(NULL, k->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	k->pool = mmap(
+	        NULL, k->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (k->pool == MAP_FAILED) {
 		k->pool = NULL;
 		return -ENOMEM;
@@ -178,7 +179,7 @@ const struct block *cache_get(struct cpu *c)
 	gpa = mmu_fetch_gpa(c, lin);
 	b = k->hash[hash_of(gpa, c->hf)];
 	if (likely(b && b->gpa == gpa && b->hf == c->hf && mem_code_gen(c->mem, gpa) == b->gen &&
-		    (b->gpa2 == BLOCK_NO_PAGE2 || second_ok(c, b, lin))))
+	            (b->gpa2 == BLOCK_NO_PAGE2 || second_ok(c, b, lin))))
 		return b;
 	return make_block(c, gpa, lin);
 }

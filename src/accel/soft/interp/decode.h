@@ -25,7 +25,7 @@ void decoders_init(struct decoders *d, const struct cpuid_table *cpuid);
  * than 15 bytes #GP, both as instructions that raise.
  */
 enum decoded decode_insn(const struct decoders *ds, const struct cpuid_table *cpuid, u32 hf, const u8 *bytes,
-	unsigned len, struct insn *i);
+        unsigned len, struct insn *i);
 
 /* Is an instruction of this CPUID feature bound? */
 bool feature_bound(u32 feature);

@@ -29,18 +29,18 @@ enum seg_mode {
 
 struct insn {
 	insn_fn *fn;
-	u64 imm;       /* immediate, sign-extended to 64 bits as the instruction says; branch displacement */
+	u64 imm; /* immediate, sign-extended to 64 bits as the instruction says; branch displacement */
 	s64 disp;
 	u8 base, index, scale /* shift count */, seg;
-	u8 seg_mode;   /* enum seg_mode */
-	u8 asize;      /* address size in bytes 2, 4, 8 */
-	u8 osize;      /* operand size in bytes */
-	u8 len;        /* of the encoding, 1..15 */
-	u8 flags;      /* INSN_* */
+	u8 seg_mode; /* enum seg_mode */
+	u8 asize;    /* address size in bytes 2, 4, 8 */
+	u8 osize;    /* operand size in bytes */
+	u8 len;      /* of the encoding, 1..15 */
+	u8 flags;    /* INSN_* */
 	/* Meaning belongs to handler and binder. By custom a GPR number; for byte registers the byte
 	 * offset into gpr[] (reg8_off); for vector registers the number. */
 	u8 r1, r2, r3;
-	u8 aux;        /* condition code, predicate, lane width, ... */
+	u8 aux; /* condition code, predicate, lane width, ... */
 	u8 aux2;
 	u8 pad[2];
 };
@@ -49,7 +49,7 @@ struct insn {
 struct dec {
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
-	u32 hf;        /* HF_* the block is decoded for */
+	u32 hf; /* HF_* the block is decoded for */
 };
 
 typedef bool bind_fn(const struct dec *d, struct insn *i);
@@ -121,10 +121,11 @@ static inline bool insn_is64(const struct cpu *c)
 }
 
 /* --- stack (stack.c): width by mode (8 in 64-bit, else SS.B); size is the operand size --- */
-void cpu_push(struct cpu *c, unsigned size, u64 v);   /* faults before it changes RSP */
-u64 cpu_pop(struct cpu *c, unsigned size);            /* changes RSP */
-u64 cpu_peek(struct cpu *c, unsigned size, u64 off);  /* value at RSP + off */
-void cpu_sp_add(struct cpu *c, s64 delta);            /* RSP, ESP or SP by stack width */
+void cpu_push(struct cpu *c, unsigned size, u64 v);  /* faults before it changes RSP */
+u64 cpu_pop(struct cpu *c, unsigned size);           /* changes RSP */
+u64 cpu_peek(struct cpu *c, unsigned size, u64 off); /* value at RSP + off */
+void cpu_sp_add(struct cpu *c, s64 delta);           /* RSP, ESP or SP by stack width */
 
-/* Near branch target: truncates to the operand size, checks canonical / CS limit (#GP(0)), sets RIP, ends the block. */
+/* Near branch target: truncates to the operand size, checks canonical / CS limit (#GP(0)), sets RIP, ends the
+ * block. */
 void cpu_branch(struct cpu *c, u64 target, unsigned osize);

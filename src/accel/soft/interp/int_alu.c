@@ -65,26 +65,26 @@ ALWAYS void alu_mem(struct cpu *c, const struct insn *i, enum alu op, unsigned s
 	rmw_store(c, &m, size, alu(c, op, size, rmw_load(c, &m, size), b));
 }
 
-#define ALU_HANDLERS(S, OP) \
-	static void OP##_rr##S(struct cpu *c, const struct insn *i) \
-	{ \
-		alu_reg(c, i, ALU_##OP, S, reg_read(c, i->r2, S)); \
-	} \
-	static void OP##_rm##S(struct cpu *c, const struct insn *i) \
-	{ \
-		alu_reg(c, i, ALU_##OP, S, load_mem(c, i, S)); \
-	} \
-	static void OP##_mr##S(struct cpu *c, const struct insn *i) \
-	{ \
-		alu_mem(c, i, ALU_##OP, S, reg_read(c, i->r2, S)); \
-	} \
-	static void OP##_ri##S(struct cpu *c, const struct insn *i) \
-	{ \
-		alu_reg(c, i, ALU_##OP, S, i->imm); \
-	} \
-	static void OP##_mi##S(struct cpu *c, const struct insn *i) \
-	{ \
-		alu_mem(c, i, ALU_##OP, S, i->imm); \
+#define ALU_HANDLERS(S, OP)                                                                                  \
+	static void OP##_rr##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		alu_reg(c, i, ALU_##OP, S, reg_read(c, i->r2, S));                                           \
+	}                                                                                                    \
+	static void OP##_rm##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		alu_reg(c, i, ALU_##OP, S, load_mem(c, i, S));                                               \
+	}                                                                                                    \
+	static void OP##_mr##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		alu_mem(c, i, ALU_##OP, S, reg_read(c, i->r2, S));                                           \
+	}                                                                                                    \
+	static void OP##_ri##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		alu_reg(c, i, ALU_##OP, S, i->imm);                                                          \
+	}                                                                                                    \
+	static void OP##_mi##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		alu_mem(c, i, ALU_##OP, S, i->imm);                                                          \
 	}
 #define ALU_OPS(F) F(ADD) F(OR) F(ADC) F(SBB) F(AND) F(SUB) F(XOR) F(CMP)
 #define MAKE(OP) FOR_SIZES(ALU_HANDLERS, OP)
@@ -93,7 +93,10 @@ ALU_OPS(MAKE)
 
 enum form { FORM_RR, FORM_RM, FORM_MR, FORM_RI, FORM_MI, FORM_N };
 
-#define ROW(OP, F) {OP##_##F##1, OP##_##F##2, OP##_##F##4, OP##_##F##8}
+#define ROW(OP, F)                                                                                           \
+	{                                                                                                    \
+		OP##_##F##1, OP##_##F##2, OP##_##F##4, OP##_##F##8                                           \
+	}
 #define TABLE(OP) [ALU_##OP] = {ROW(OP, rr), ROW(OP, rm), ROW(OP, mr), ROW(OP, ri), ROW(OP, mi)},
 static insn_fn *const alu_handlers[ALU_N][FORM_N][4] = {ALU_OPS(TABLE)};
 
@@ -161,31 +164,36 @@ bool bind_alu(const struct dec *d, struct insn *i)
 
 /* --- TEST --- */
 
-#define TEST_HANDLERS(S) \
-	static void test_rr##S(struct cpu *c, const struct insn *i) \
-	{ \
-		alu(c, ALU_AND, S, reg_read(c, i->r1, S), reg_read(c, i->r2, S)); \
-	} \
-	static void test_mr##S(struct cpu *c, const struct insn *i) \
-	{ \
-		alu(c, ALU_AND, S, load_mem(c, i, S), reg_read(c, i->r2, S)); \
-	} \
-	static void test_ri##S(struct cpu *c, const struct insn *i) \
-	{ \
-		alu(c, ALU_AND, S, reg_read(c, i->r1, S), i->imm); \
-	} \
-	static void test_mi##S(struct cpu *c, const struct insn *i) \
-	{ \
-		alu(c, ALU_AND, S, load_mem(c, i, S), i->imm); \
+#define TEST_HANDLERS(S)                                                                                     \
+	static void test_rr##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		alu(c, ALU_AND, S, reg_read(c, i->r1, S), reg_read(c, i->r2, S));                            \
+	}                                                                                                    \
+	static void test_mr##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		alu(c, ALU_AND, S, load_mem(c, i, S), reg_read(c, i->r2, S));                                \
+	}                                                                                                    \
+	static void test_ri##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		alu(c, ALU_AND, S, reg_read(c, i->r1, S), i->imm);                                           \
+	}                                                                                                    \
+	static void test_mi##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		alu(c, ALU_AND, S, load_mem(c, i, S), i->imm);                                               \
 	}
 FOR_SIZES(TEST_HANDLERS)
 
-#define TEST_ROW(F) {test_##F##1, test_##F##2, test_##F##4, test_##F##8}
+#define TEST_ROW(F)                                                                                          \
+	{                                                                                                    \
+		test_##F##1, test_##F##2, test_##F##4, test_##F##8                                           \
+	}
 
 bool bind_test(const struct dec *d, struct insn *i)
 {
-	static insn_fn *const handlers[FORM_N][4] = {
-		[FORM_RR] = TEST_ROW(rr), [FORM_MR] = TEST_ROW(mr), [FORM_RI] = TEST_ROW(ri), [FORM_MI] = TEST_ROW(mi)};
+	static insn_fn *const handlers[FORM_N][4] = {[FORM_RR] = TEST_ROW(rr),
+	        [FORM_MR] = TEST_ROW(mr),
+	        [FORM_RI] = TEST_ROW(ri),
+	        [FORM_MI] = TEST_ROW(mi)};
 	enum form f = form_of(d);
 
 	if (op_is_reg(d, 0))
@@ -223,15 +231,15 @@ ALWAYS u64 unary(struct cpu *c, enum unary op, unsigned size, u64 a)
 	}
 }
 
-#define UNARY_HANDLERS(S, OP) \
-	static void OP##_r##S(struct cpu *c, const struct insn *i) \
-	{ \
-		reg_write(c, i->r1, S, unary(c, UN_##OP, S, reg_read(c, i->r1, S))); \
-	} \
-	static void OP##_m##S(struct cpu *c, const struct insn *i) \
-	{ \
-		struct rmw m = rmw_begin(c, i, S); \
-		rmw_store(c, &m, S, unary(c, UN_##OP, S, rmw_load(c, &m, S))); \
+#define UNARY_HANDLERS(S, OP)                                                                                \
+	static void OP##_r##S(struct cpu *c, const struct insn *i)                                           \
+	{                                                                                                    \
+		reg_write(c, i->r1, S, unary(c, UN_##OP, S, reg_read(c, i->r1, S)));                         \
+	}                                                                                                    \
+	static void OP##_m##S(struct cpu *c, const struct insn *i)                                           \
+	{                                                                                                    \
+		struct rmw m = rmw_begin(c, i, S);                                                           \
+		rmw_store(c, &m, S, unary(c, UN_##OP, S, rmw_load(c, &m, S)));                               \
 	}
 #define UNARY_OPS(F) F(INC) F(DEC) F(NEG) F(NOT)
 #define MAKE(OP) FOR_SIZES(UNARY_HANDLERS, OP)
@@ -259,9 +267,9 @@ static void unary_locked(struct cpu *c, const struct insn *i)
 bool bind_unary(const struct dec *d, struct insn *i)
 {
 	enum unary op = d->zi.mnemonic == ZYDIS_MNEMONIC_INC   ? UN_INC
-			: d->zi.mnemonic == ZYDIS_MNEMONIC_DEC ? UN_DEC
-			: d->zi.mnemonic == ZYDIS_MNEMONIC_NEG ? UN_NEG
-							       : UN_NOT;
+	                : d->zi.mnemonic == ZYDIS_MNEMONIC_DEC ? UN_DEC
+	                : d->zi.mnemonic == ZYDIS_MNEMONIC_NEG ? UN_NEG
+	                                                       : UN_NOT;
 
 	i->osize = (u8)op_size(d, 0);
 	i->aux = (u8)op;

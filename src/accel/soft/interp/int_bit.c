@@ -83,9 +83,9 @@ bool bind_bt(const struct dec *d, struct insn *i)
 {
 	i->osize = (u8)op_size(d, 0);
 	i->aux = d->zi.mnemonic == ZYDIS_MNEMONIC_BT    ? BT_TEST
-		 : d->zi.mnemonic == ZYDIS_MNEMONIC_BTS ? BT_SET
-		 : d->zi.mnemonic == ZYDIS_MNEMONIC_BTR ? BT_RESET
-							: BT_COMPLEMENT;
+	         : d->zi.mnemonic == ZYDIS_MNEMONIC_BTS ? BT_SET
+	         : d->zi.mnemonic == ZYDIS_MNEMONIC_BTR ? BT_RESET
+	                                                : BT_COMPLEMENT;
 	if (op_is_reg(d, 0))
 		i->r1 = op_reg(d, 0);
 	i->aux2 = op_is_imm(d, 1);

@@ -6,7 +6,8 @@
  */
 #include "accel/soft/interp/int.h"
 
-bind_fn bind_jmp, bind_call, bind_ret, bind_jcc, bind_loop, bind_push, bind_pop, bind_pusha, bind_enter, bind_leave;
+bind_fn bind_jmp, bind_call, bind_ret, bind_jcc, bind_loop, bind_push, bind_pop, bind_pusha, bind_enter,
+        bind_leave;
 
 /* The target as RIP will hold it; #GP(0) if it cannot. */
 static u64 branch_target(struct cpu *c, u64 target, unsigned osize)
@@ -362,7 +363,8 @@ bool bind_pusha(const struct dec *d, struct insn *i)
 	bool wide = d->zi.mnemonic == ZYDIS_MNEMONIC_PUSHAD || d->zi.mnemonic == ZYDIS_MNEMONIC_POPAD;
 
 	i->osize = wide ? 4 : 2;
-	i->fn = d->zi.mnemonic == ZYDIS_MNEMONIC_PUSHA || d->zi.mnemonic == ZYDIS_MNEMONIC_PUSHAD ? pusha : popa;
+	i->fn = d->zi.mnemonic == ZYDIS_MNEMONIC_PUSHA || d->zi.mnemonic == ZYDIS_MNEMONIC_PUSHAD ? pusha
+	                                                                                          : popa;
 	return !(d->hf & HF_CS64);
 }
 

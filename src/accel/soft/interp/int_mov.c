@@ -5,7 +5,7 @@
 #include "accel/soft/interp/int.h"
 
 bind_fn bind_mov, bind_movx, bind_lea, bind_xchg, bind_xadd, bind_cmpxchg, bind_cmpxchg_wide, bind_bswap,
-	bind_movbe, bind_cmov, bind_setcc, bind_extend, bind_xlat;
+        bind_movbe, bind_cmov, bind_setcc, bind_extend, bind_xlat;
 
 /* --- shared by all families --- */
 
@@ -18,17 +18,17 @@ u8 op_reg(const struct dec *d, unsigned n)
 
 typedef u8 u8_any;
 
-#define CAS(bits) \
-	static bool cas##bits(void *p, u64 *old, u64 val) \
-	{ \
-		u##bits expect = (u##bits)*old; \
-		bool done; \
-		__asm__ volatile("lock cmpxchg %3, %1" \
-				 : "+a"(expect), "+m"(*(u##bits##_any *)p), "=@ccz"(done) \
-				 : "q"((u##bits)val) \
-				 : "memory"); \
-		*old = expect; \
-		return done; \
+#define CAS(bits)                                                                                            \
+	static bool cas##bits(void *p, u64 *old, u64 val)                                                    \
+	{                                                                                                    \
+		u##bits expect = (u##bits) * old;                                                            \
+		bool done;                                                                                   \
+		__asm__ volatile("lock cmpxchg %3, %1"                                                       \
+		                 : "+a"(expect), "+m"(*(u##bits##_any *)p), "=@ccz"(done)                    \
+		                 : "q"((u##bits)val)                                                         \
+		                 : "memory");                                                                \
+		*old = expect;                                                                               \
+		return done;                                                                                 \
 	}
 CAS(8)
 CAS(16)
@@ -65,35 +65,38 @@ void locked_end(struct cpu *c, const struct rmw *m, unsigned size)
 
 /* --- MOV --- */
 
-#define MOV_HANDLERS(S) \
-	static void mov_rr##S(struct cpu *c, const struct insn *i) \
-	{ \
-		reg_write(c, i->r1, S, reg_read(c, i->r2, S)); \
-	} \
-	static void mov_rm##S(struct cpu *c, const struct insn *i) \
-	{ \
-		reg_write(c, i->r1, S, load_mem(c, i, S)); \
-	} \
-	static void mov_mr##S(struct cpu *c, const struct insn *i) \
-	{ \
-		store_mem(c, i, S, reg_read(c, i->r2, S)); \
-	} \
-	static void mov_ri##S(struct cpu *c, const struct insn *i) \
-	{ \
-		reg_write(c, i->r1, S, i->imm); \
-	} \
-	static void mov_mi##S(struct cpu *c, const struct insn *i) \
-	{ \
-		store_mem(c, i, S, i->imm); \
+#define MOV_HANDLERS(S)                                                                                      \
+	static void mov_rr##S(struct cpu *c, const struct insn *i)                                           \
+	{                                                                                                    \
+		reg_write(c, i->r1, S, reg_read(c, i->r2, S));                                               \
+	}                                                                                                    \
+	static void mov_rm##S(struct cpu *c, const struct insn *i)                                           \
+	{                                                                                                    \
+		reg_write(c, i->r1, S, load_mem(c, i, S));                                                   \
+	}                                                                                                    \
+	static void mov_mr##S(struct cpu *c, const struct insn *i)                                           \
+	{                                                                                                    \
+		store_mem(c, i, S, reg_read(c, i->r2, S));                                                   \
+	}                                                                                                    \
+	static void mov_ri##S(struct cpu *c, const struct insn *i)                                           \
+	{                                                                                                    \
+		reg_write(c, i->r1, S, i->imm);                                                              \
+	}                                                                                                    \
+	static void mov_mi##S(struct cpu *c, const struct insn *i)                                           \
+	{                                                                                                    \
+		store_mem(c, i, S, i->imm);                                                                  \
 	}
 FOR_SIZES(MOV_HANDLERS)
 
-#define ROW(F) {F##1, F##2, F##4, F##8}
+#define ROW(F)                                                                                               \
+	{                                                                                                    \
+		F##1, F##2, F##4, F##8                                                                       \
+	}
 
 bool bind_mov(const struct dec *d, struct insn *i)
 {
 	static insn_fn *const rr[4] = ROW(mov_rr), *const rm[4] = ROW(mov_rm), *const mr[4] = ROW(mov_mr),
-			      *const ri[4] = ROW(mov_ri), *const mi[4] = ROW(mov_mi);
+	                      *const ri[4] = ROW(mov_ri), *const mi[4] = ROW(mov_mi);
 	unsigned lg = lg2(op_size(d, 0));
 
 	i->osize = (u8)op_size(d, 0);
@@ -112,22 +115,22 @@ bool bind_mov(const struct dec *d, struct insn *i)
 
 /* --- MOVZX, MOVSX, MOVSXD: source size S, destination size i->osize --- */
 
-#define MOVX_HANDLERS(S) \
-	static void movzx_r##S(struct cpu *c, const struct insn *i) \
-	{ \
-		reg_write(c, i->r1, i->osize, reg_read(c, i->r2, S)); \
-	} \
-	static void movzx_m##S(struct cpu *c, const struct insn *i) \
-	{ \
-		reg_write(c, i->r1, i->osize, load_mem(c, i, S)); \
-	} \
-	static void movsx_r##S(struct cpu *c, const struct insn *i) \
-	{ \
-		reg_write(c, i->r1, i->osize, (u64)sext(reg_read(c, i->r2, S), S)); \
-	} \
-	static void movsx_m##S(struct cpu *c, const struct insn *i) \
-	{ \
-		reg_write(c, i->r1, i->osize, (u64)sext(load_mem(c, i, S), S)); \
+#define MOVX_HANDLERS(S)                                                                                     \
+	static void movzx_r##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		reg_write(c, i->r1, i->osize, reg_read(c, i->r2, S));                                        \
+	}                                                                                                    \
+	static void movzx_m##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		reg_write(c, i->r1, i->osize, load_mem(c, i, S));                                            \
+	}                                                                                                    \
+	static void movsx_r##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		reg_write(c, i->r1, i->osize, (u64)sext(reg_read(c, i->r2, S), S));                          \
+	}                                                                                                    \
+	static void movsx_m##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		reg_write(c, i->r1, i->osize, (u64)sext(load_mem(c, i, S), S));                              \
 	}
 MOVX_HANDLERS(1)
 MOVX_HANDLERS(2)
@@ -135,8 +138,10 @@ MOVX_HANDLERS(4)
 
 bool bind_movx(const struct dec *d, struct insn *i)
 {
-	static insn_fn *const zr[] = {movzx_r1, movzx_r2, movzx_r4}, *const zm[] = {movzx_m1, movzx_m2, movzx_m4},
-			      *const sr[] = {movsx_r1, movsx_r2, movsx_r4}, *const sm[] = {movsx_m1, movsx_m2, movsx_m4};
+	static insn_fn *const zr[] = {movzx_r1, movzx_r2, movzx_r4},
+	                      *const zm[] = {movzx_m1, movzx_m2, movzx_m4},
+	                      *const sr[] = {movsx_r1, movsx_r2, movsx_r4},
+	                      *const sm[] = {movsx_m1, movsx_m2, movsx_m4};
 	unsigned size = op_size(d, 1);
 	bool sign = d->zi.mnemonic != ZYDIS_MNEMONIC_MOVZX;
 	unsigned lg = lg2(size);
@@ -324,9 +329,9 @@ static bool cas128(void *p, u64 old[2], const u64 val[2])
 	bool done;
 
 	__asm__ volatile("lock cmpxchg16b %1"
-			 : "=@ccz"(done), "+m"(*(u128 *)p), "+a"(old[0]), "+d"(old[1])
-			 : "b"(val[0]), "c"(val[1])
-			 : "memory");
+	                 : "=@ccz"(done), "+m"(*(u128 *)p), "+a"(old[0]), "+d"(old[1])
+	                 : "b"(val[0]), "c"(val[1])
+	                 : "memory");
 	return done;
 }
 
@@ -408,22 +413,22 @@ bool bind_movbe(const struct dec *d, struct insn *i)
 
 /* --- conditions --- */
 
-#define COND_FAMILY(FAM) \
-	case ZYDIS_MNEMONIC_##FAM##O: return 0; \
-	case ZYDIS_MNEMONIC_##FAM##NO: return 1; \
-	case ZYDIS_MNEMONIC_##FAM##B: return 2; \
-	case ZYDIS_MNEMONIC_##FAM##NB: return 3; \
-	case ZYDIS_MNEMONIC_##FAM##Z: return 4; \
-	case ZYDIS_MNEMONIC_##FAM##NZ: return 5; \
-	case ZYDIS_MNEMONIC_##FAM##BE: return 6; \
-	case ZYDIS_MNEMONIC_##FAM##NBE: return 7; \
-	case ZYDIS_MNEMONIC_##FAM##S: return 8; \
-	case ZYDIS_MNEMONIC_##FAM##NS: return 9; \
-	case ZYDIS_MNEMONIC_##FAM##P: return 10; \
-	case ZYDIS_MNEMONIC_##FAM##NP: return 11; \
-	case ZYDIS_MNEMONIC_##FAM##L: return 12; \
-	case ZYDIS_MNEMONIC_##FAM##NL: return 13; \
-	case ZYDIS_MNEMONIC_##FAM##LE: return 14; \
+#define COND_FAMILY(FAM)                                                                                     \
+	case ZYDIS_MNEMONIC_##FAM##O: return 0;                                                              \
+	case ZYDIS_MNEMONIC_##FAM##NO: return 1;                                                             \
+	case ZYDIS_MNEMONIC_##FAM##B: return 2;                                                              \
+	case ZYDIS_MNEMONIC_##FAM##NB: return 3;                                                             \
+	case ZYDIS_MNEMONIC_##FAM##Z: return 4;                                                              \
+	case ZYDIS_MNEMONIC_##FAM##NZ: return 5;                                                             \
+	case ZYDIS_MNEMONIC_##FAM##BE: return 6;                                                             \
+	case ZYDIS_MNEMONIC_##FAM##NBE: return 7;                                                            \
+	case ZYDIS_MNEMONIC_##FAM##S: return 8;                                                              \
+	case ZYDIS_MNEMONIC_##FAM##NS: return 9;                                                             \
+	case ZYDIS_MNEMONIC_##FAM##P: return 10;                                                             \
+	case ZYDIS_MNEMONIC_##FAM##NP: return 11;                                                            \
+	case ZYDIS_MNEMONIC_##FAM##L: return 12;                                                             \
+	case ZYDIS_MNEMONIC_##FAM##NL: return 13;                                                            \
+	case ZYDIS_MNEMONIC_##FAM##LE: return 14;                                                            \
 	case ZYDIS_MNEMONIC_##FAM##NLE: return 15;
 
 u8 op_cond(const struct dec *d)
@@ -493,12 +498,30 @@ static void extend_high(struct cpu *c, const struct insn *i)
 bool bind_extend(const struct dec *d, struct insn *i)
 {
 	switch (d->zi.mnemonic) {
-	case ZYDIS_MNEMONIC_CBW: i->osize = 2; i->fn = extend_low; break;
-	case ZYDIS_MNEMONIC_CWDE: i->osize = 4; i->fn = extend_low; break;
-	case ZYDIS_MNEMONIC_CDQE: i->osize = 8; i->fn = extend_low; break;
-	case ZYDIS_MNEMONIC_CWD: i->osize = 2; i->fn = extend_high; break;
-	case ZYDIS_MNEMONIC_CDQ: i->osize = 4; i->fn = extend_high; break;
-	default: i->osize = 8; i->fn = extend_high; break;
+	case ZYDIS_MNEMONIC_CBW:
+		i->osize = 2;
+		i->fn = extend_low;
+		break;
+	case ZYDIS_MNEMONIC_CWDE:
+		i->osize = 4;
+		i->fn = extend_low;
+		break;
+	case ZYDIS_MNEMONIC_CDQE:
+		i->osize = 8;
+		i->fn = extend_low;
+		break;
+	case ZYDIS_MNEMONIC_CWD:
+		i->osize = 2;
+		i->fn = extend_high;
+		break;
+	case ZYDIS_MNEMONIC_CDQ:
+		i->osize = 4;
+		i->fn = extend_high;
+		break;
+	default:
+		i->osize = 8;
+		i->fn = extend_high;
+		break;
 	}
 	return true;
 }

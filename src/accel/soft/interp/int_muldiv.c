@@ -166,7 +166,8 @@ static void adx(struct cpu *c, const struct insn *i)
 {
 	unsigned size = i->osize;
 	u32 flag = i->aux ? FL_OF : FL_CF;
-	u128 sum = (u128)reg_read(c, i->r1, size) + load_rm(c, i, i->r2, size) + !!(cpu_arith_flags(c) & flag);
+	u128 sum =
+	        (u128)reg_read(c, i->r1, size) + load_rm(c, i, i->r2, size) + !!(cpu_arith_flags(c) & flag);
 
 	reg_write(c, i->r1, size, (u64)sum & ones(size));
 	set_flags(c, flag, sum >> (size * 8) ? flag : 0);

@@ -132,29 +132,32 @@ ALWAYS void shift_mem(struct cpu *c, const struct insn *i, unsigned op, unsigned
 	rmw_store(c, &m, size, n ? shift(c, op, v, n, size) : v);
 }
 
-#define SHIFT_HANDLERS(S, OP) \
-	static void OP##_ri##S(struct cpu *c, const struct insn *i) \
-	{ \
-		shift_reg(c, i, SH_##OP, S, (unsigned)i->imm); \
-	} \
-	static void OP##_mi##S(struct cpu *c, const struct insn *i) \
-	{ \
-		shift_mem(c, i, SH_##OP, S, (unsigned)i->imm); \
-	} \
-	static void OP##_rc##S(struct cpu *c, const struct insn *i) \
-	{ \
-		shift_reg(c, i, SH_##OP, S, (u8)c->gpr[RCX]); \
-	} \
-	static void OP##_mc##S(struct cpu *c, const struct insn *i) \
-	{ \
-		shift_mem(c, i, SH_##OP, S, (u8)c->gpr[RCX]); \
+#define SHIFT_HANDLERS(S, OP)                                                                                \
+	static void OP##_ri##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		shift_reg(c, i, SH_##OP, S, (unsigned)i->imm);                                               \
+	}                                                                                                    \
+	static void OP##_mi##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		shift_mem(c, i, SH_##OP, S, (unsigned)i->imm);                                               \
+	}                                                                                                    \
+	static void OP##_rc##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		shift_reg(c, i, SH_##OP, S, (u8)c->gpr[RCX]);                                                \
+	}                                                                                                    \
+	static void OP##_mc##S(struct cpu *c, const struct insn *i)                                          \
+	{                                                                                                    \
+		shift_mem(c, i, SH_##OP, S, (u8)c->gpr[RCX]);                                                \
 	}
 #define SHIFT_OPS(F) F(ROL) F(ROR) F(RCL) F(RCR) F(SHL) F(SHR) F(SAR)
 #define MAKE(OP) FOR_SIZES(SHIFT_HANDLERS, OP)
 SHIFT_OPS(MAKE)
 #undef MAKE
 
-#define ROW(OP, F) {OP##_##F##1, OP##_##F##2, OP##_##F##4, OP##_##F##8}
+#define ROW(OP, F)                                                                                           \
+	{                                                                                                    \
+		OP##_##F##1, OP##_##F##2, OP##_##F##4, OP##_##F##8                                           \
+	}
 #define TABLE(OP) [SH_##OP] = {ROW(OP, ri), ROW(OP, mi), ROW(OP, rc), ROW(OP, mc)},
 static insn_fn *const shift_handlers[][4][4] = {SHIFT_OPS(TABLE)};
 

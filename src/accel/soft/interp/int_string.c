@@ -143,7 +143,7 @@ static bool beyond_limits(struct cpu *c, const struct insn *i, u64 len)
 		return true;
 	/* Expand-down and other odd segments: only ordinary ones take the fast way. */
 	return !insn_is64(c) && (s + len - 1 > c->seg[i->seg].limit || d + len - 1 > c->seg[SEG_ES].limit ||
-		(c->seg[i->seg].attr & 0xc) == 4 || (c->seg[SEG_ES].attr & 0xc) == 4);
+	                                (c->seg[i->seg].attr & 0xc) == 4 || (c->seg[SEG_ES].attr & 0xc) == 4);
 }
 
 static u64 movs_run(struct cpu *c, const struct insn *i, unsigned size, u64 count)
@@ -215,28 +215,31 @@ ALWAYS void repeat(struct cpu *c, const struct insn *i, enum string_op op, unsig
 	cpu_end_block(c);
 }
 
-#define STRING_HANDLERS(S, OP) \
-	static void OP##_one##S(struct cpu *c, const struct insn *i) \
-	{ \
-		once(c, i, STR_##OP, S); \
-	} \
-	static void OP##_rep##S(struct cpu *c, const struct insn *i) \
-	{ \
-		repeat(c, i, STR_##OP, S); \
+#define STRING_HANDLERS(S, OP)                                                                               \
+	static void OP##_one##S(struct cpu *c, const struct insn *i)                                         \
+	{                                                                                                    \
+		once(c, i, STR_##OP, S);                                                                     \
+	}                                                                                                    \
+	static void OP##_rep##S(struct cpu *c, const struct insn *i)                                         \
+	{                                                                                                    \
+		repeat(c, i, STR_##OP, S);                                                                   \
 	}
 #define STRING_OPS(F) F(MOVS) F(STOS) F(LODS) F(CMPS) F(SCAS)
 #define MAKE(OP) FOR_SIZES(STRING_HANDLERS, OP)
 STRING_OPS(MAKE)
 #undef MAKE
 
-#define ROW(OP, F) {OP##_##F##1, OP##_##F##2, OP##_##F##4, OP##_##F##8}
+#define ROW(OP, F)                                                                                           \
+	{                                                                                                    \
+		OP##_##F##1, OP##_##F##2, OP##_##F##4, OP##_##F##8                                           \
+	}
 #define TABLE(OP) [STR_##OP] = {ROW(OP, one), ROW(OP, rep)},
 static insn_fn *const string_handlers[][2][4] = {STRING_OPS(TABLE)};
 
-#define STRING_CASES(OP) \
-	case ZYDIS_MNEMONIC_##OP##B: *size = 1; return STR_##OP; \
-	case ZYDIS_MNEMONIC_##OP##W: *size = 2; return STR_##OP; \
-	case ZYDIS_MNEMONIC_##OP##D: *size = 4; return STR_##OP; \
+#define STRING_CASES(OP)                                                                                     \
+	case ZYDIS_MNEMONIC_##OP##B: *size = 1; return STR_##OP;                                             \
+	case ZYDIS_MNEMONIC_##OP##W: *size = 2; return STR_##OP;                                             \
+	case ZYDIS_MNEMONIC_##OP##D: *size = 4; return STR_##OP;                                             \
 	case ZYDIS_MNEMONIC_##OP##Q: *size = 8; return STR_##OP;
 
 static enum string_op string_of(ZydisMnemonic m, unsigned *size)

@@ -5,11 +5,11 @@
 #include "accel/soft/interp/sys.h"
 #include "accel/soft/walk.h"
 
-#define CR0_BITS \
+#define CR0_BITS                                                                                             \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
-#define CR4_BITS \
-	(CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | \
-		CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
+#define CR4_BITS                                                                                             \
+	(CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT |  \
+	        CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
 
 static NORETURN void gp(struct cpu *c)
 {
@@ -26,7 +26,7 @@ static void paging_on(struct cpu *c)
 {
 	if (c->efer & EFER_LME) {
 		if (!(c->cr4 & CR4_PAE) || (c->seg[SEG_CS].attr & SEG_ATTR_L) ||
-			(c->tr.attr & 0xd) == DT_TSS16)
+		        (c->tr.attr & 0xd) == DT_TSS16)
 			gp(c);
 		c->efer |= EFER_LMA;
 	} else if ((c->cr4 & CR4_PAE) && !mmu_load_pdptes(c, c->cr3)) {
@@ -96,7 +96,8 @@ static void cr4_write(struct cpu *c, u64 val)
 	if ((changed & val & CR4_PCIDE) && (!(c->efer & EFER_LMA) || (c->cr3 & 0xfff)))
 		gp(c);
 	c->cr4 = val;
-	if ((changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) && pae_paging(c) && !mmu_load_pdptes(c, c->cr3)) {
+	if ((changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) && pae_paging(c) &&
+	        !mmu_load_pdptes(c, c->cr3)) {
 		c->cr4 = old;
 		gp(c);
 	}

@@ -189,8 +189,12 @@ static void through_gate(struct cpu *c, u16 sel, struct desc *gate, bool call)
 	}
 	check_target(c, &code, rip);
 	if (call) {
-		struct frame f = {.ss = c->seg[SEG_SS], .sp = c->gpr[RSP], .idx = mmu_idx_of(c->cpl),
-			.width = cpu_long(c) ? 8 : wide ? 4 : 2};
+		struct frame f = {.ss = c->seg[SEG_SS],
+		        .sp = c->gpr[RSP],
+		        .idx = mmu_idx_of(c->cpl),
+		        .width = cpu_long(c) ? 8
+		                 : wide      ? 4
+		                             : 2};
 		frame_push(c, &f, c->seg[SEG_CS].sel);
 		frame_push(c, &f, c->gpr[REG_RIP]);
 		c->gpr[RSP] = f.sp;

@@ -139,8 +139,8 @@ void op_ltr(struct cpu *c, const struct insn *i)
 
 /* --- looking at descriptors --- */
 
-#define TYPES_LAR 0x1a3eu /* TSS, LDT, gates: 1-5, 9, 11, 12 */
-#define TYPES_LSL 0x0a0eu /* TSS, LDT: 1-3, 9, 11 */
+#define TYPES_LAR 0x1a3eu  /* TSS, LDT, gates: 1-5, 9, 11, 12 */
+#define TYPES_LSL 0x0a0eu  /* TSS, LDT: 1-3, 9, 11 */
 #define TYPES_LONG 0x1a04u /* of these in IA-32e mode: LDT, 64-bit TSS and call gate */
 
 /* Is the descriptor of sel visible at CPL and RPL, with a system type of the mask? */
@@ -259,7 +259,7 @@ void op_invpcid(struct cpu *c, const struct insn *i)
 	addr = mem_ld64(c, lin + 8);
 	type = c->hf & HF_CS64 ? c->gpr[i->r1] : (u32)c->gpr[i->r1];
 	if (type > INVPCID_ALL || pcid >> 12 || (type <= INVPCID_ONE && pcid && !(c->cr4 & CR4_PCIDE)) ||
-		(type == INVPCID_ADDR && !mmu_canonical(addr)))
+	        (type == INVPCID_ADDR && !mmu_canonical(addr)))
 		cpu_raise_err(c, EXC_GP, 0);
 	switch (type) {
 	case INVPCID_ADDR: mmu_flush_page_pcid(c, addr, (u32)pcid); break;

@@ -59,19 +59,25 @@ static unsigned mode_index(u32 hf)
 void decoders_init(struct decoders *ds, const struct cpuid_table *cpuid)
 {
 	static const u8 modes[DEC_MODES] = {
-		ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_MACHINE_MODE_LONG_64,
-		ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
-		ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
-		ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_16,
-		ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LEGACY_32,
-		ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_MACHINE_MODE_REAL_16,
+	        ZYDIS_MACHINE_MODE_LONG_64,
+	        ZYDIS_MACHINE_MODE_LONG_64,
+	        ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
+	        ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
+	        ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
+	        ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
+	        ZYDIS_MACHINE_MODE_LEGACY_16,
+	        ZYDIS_MACHINE_MODE_LEGACY_16,
+	        ZYDIS_MACHINE_MODE_LEGACY_32,
+	        ZYDIS_MACHINE_MODE_LEGACY_32,
+	        ZYDIS_MACHINE_MODE_REAL_16,
+	        ZYDIS_MACHINE_MODE_REAL_16,
 	};
 
 	for (unsigned n = 0; n < DEC_MODES; n++) {
 		ZydisDecoder *d = &ds->d[n];
-		ZydisStackWidth w = n < 2 ? ZYDIS_STACK_WIDTH_64
-				  : n & 1 ? ZYDIS_STACK_WIDTH_32
-					  : ZYDIS_STACK_WIDTH_16;
+		ZydisStackWidth w = n < 2   ? ZYDIS_STACK_WIDTH_64
+		                    : n & 1 ? ZYDIS_STACK_WIDTH_32
+		                            : ZYDIS_STACK_WIDTH_16;
 
 		ZydisDecoderInit(d, (ZydisMachineMode)modes[n], w);
 		/* Not advertised: their encodings are the no-operations they were before. */
@@ -90,48 +96,50 @@ static const struct {
 	u16 set; /* ZydisISASet */
 	u32 feature;
 } isa_features[] = {
-	{ZYDIS_ISA_SET_ADOX_ADCX, CF_ADX},
-	{ZYDIS_ISA_SET_AES, CF_AES},
-	{ZYDIS_ISA_SET_AVX, CF_AVX},
-	{ZYDIS_ISA_SET_AVX2, CF_AVX2},
-	{ZYDIS_ISA_SET_AVX2GATHER, CF_AVX2},
-	{ZYDIS_ISA_SET_AVXAES, CF_AES},
-	{ZYDIS_ISA_SET_BMI1, CF_BMI1},
-	{ZYDIS_ISA_SET_BMI2, CF_BMI2},
-	{ZYDIS_ISA_SET_CLFLUSHOPT, CF_CLFLUSHOPT},
-	{ZYDIS_ISA_SET_CLWB, CF_CLWB},
-	{ZYDIS_ISA_SET_CMPXCHG16B, CF_CX16},
-	{ZYDIS_ISA_SET_F16C, CF_F16C},
-	{ZYDIS_ISA_SET_FMA, CF_FMA},
-	{ZYDIS_ISA_SET_INVPCID, CF_INVPCID},
-	{ZYDIS_ISA_SET_LAHF, CF_LAHF},
-	{ZYDIS_ISA_SET_LZCNT, CF_LZCNT},
-	{ZYDIS_ISA_SET_MOVBE, CF_MOVBE},
-	{ZYDIS_ISA_SET_PCLMULQDQ, CF_PCLMULQDQ},
-	{ZYDIS_ISA_SET_POPCNT, CF_POPCNT},
-	{ZYDIS_ISA_SET_RDPID, CF_RDPID},
-	{ZYDIS_ISA_SET_RDRAND, CF_RDRAND},
-	{ZYDIS_ISA_SET_RDSEED, CF_RDSEED},
-	{ZYDIS_ISA_SET_RDTSCP, CF_RDTSCP},
-	{ZYDIS_ISA_SET_RDWRFSGS, CF_FSGSBASE},
-	{ZYDIS_ISA_SET_SHA, CF_SHA},
-	{ZYDIS_ISA_SET_SMAP, CF_SMAP},
-	{ZYDIS_ISA_SET_SSE3, CF_SSE3},
-	{ZYDIS_ISA_SET_SSE3X87, CF_SSE3},
-	{ZYDIS_ISA_SET_SSE4, CF_SSE41},
-	{ZYDIS_ISA_SET_SSE42, CF_SSE42},
-	{ZYDIS_ISA_SET_SSSE3, CF_SSSE3},
-	{ZYDIS_ISA_SET_SSSE3MMX, CF_SSSE3},
-	{ZYDIS_ISA_SET_XSAVE, CF_XSAVE},
-	{ZYDIS_ISA_SET_XSAVEC, CF_XSAVEC},
-	{ZYDIS_ISA_SET_XSAVEOPT, CF_XSAVEOPT},
+        {ZYDIS_ISA_SET_ADOX_ADCX, CF_ADX},
+        {ZYDIS_ISA_SET_AES, CF_AES},
+        {ZYDIS_ISA_SET_AVX, CF_AVX},
+        {ZYDIS_ISA_SET_AVX2, CF_AVX2},
+        {ZYDIS_ISA_SET_AVX2GATHER, CF_AVX2},
+        {ZYDIS_ISA_SET_AVXAES, CF_AES},
+        {ZYDIS_ISA_SET_BMI1, CF_BMI1},
+        {ZYDIS_ISA_SET_BMI2, CF_BMI2},
+        {ZYDIS_ISA_SET_CLFLUSHOPT, CF_CLFLUSHOPT},
+        {ZYDIS_ISA_SET_CLWB, CF_CLWB},
+        {ZYDIS_ISA_SET_CMPXCHG16B, CF_CX16},
+        {ZYDIS_ISA_SET_F16C, CF_F16C},
+        {ZYDIS_ISA_SET_FMA, CF_FMA},
+        {ZYDIS_ISA_SET_INVPCID, CF_INVPCID},
+        {ZYDIS_ISA_SET_LAHF, CF_LAHF},
+        {ZYDIS_ISA_SET_LZCNT, CF_LZCNT},
+        {ZYDIS_ISA_SET_MOVBE, CF_MOVBE},
+        {ZYDIS_ISA_SET_PCLMULQDQ, CF_PCLMULQDQ},
+        {ZYDIS_ISA_SET_POPCNT, CF_POPCNT},
+        {ZYDIS_ISA_SET_RDPID, CF_RDPID},
+        {ZYDIS_ISA_SET_RDRAND, CF_RDRAND},
+        {ZYDIS_ISA_SET_RDSEED, CF_RDSEED},
+        {ZYDIS_ISA_SET_RDTSCP, CF_RDTSCP},
+        {ZYDIS_ISA_SET_RDWRFSGS, CF_FSGSBASE},
+        {ZYDIS_ISA_SET_SHA, CF_SHA},
+        {ZYDIS_ISA_SET_SMAP, CF_SMAP},
+        {ZYDIS_ISA_SET_SSE3, CF_SSE3},
+        {ZYDIS_ISA_SET_SSE3X87, CF_SSE3},
+        {ZYDIS_ISA_SET_SSE4, CF_SSE41},
+        {ZYDIS_ISA_SET_SSE42, CF_SSE42},
+        {ZYDIS_ISA_SET_SSSE3, CF_SSSE3},
+        {ZYDIS_ISA_SET_SSSE3MMX, CF_SSSE3},
+        {ZYDIS_ISA_SET_XSAVE, CF_XSAVE},
+        {ZYDIS_ISA_SET_XSAVEC, CF_XSAVEC},
+        {ZYDIS_ISA_SET_XSAVEOPT, CF_XSAVEOPT},
 };
 
 /* Extensions that we never advertise, though a mnemonic of theirs may be shared with one we have. */
 static bool never(const ZydisDecodedInstruction *zi)
 {
-	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX || zi->encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX ||
-		zi->encoding == ZYDIS_INSTRUCTION_ENCODING_XOP || zi->encoding == ZYDIS_INSTRUCTION_ENCODING_3DNOW)
+	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX ||
+	        zi->encoding == ZYDIS_INSTRUCTION_ENCODING_MVEX ||
+	        zi->encoding == ZYDIS_INSTRUCTION_ENCODING_XOP ||
+	        zi->encoding == ZYDIS_INSTRUCTION_ENCODING_3DNOW)
 		return true;
 	switch (zi->meta.isa_ext) {
 	case ZYDIS_ISA_EXT_VAES:
@@ -140,10 +148,8 @@ static bool never(const ZydisDecodedInstruction *zi)
 	case ZYDIS_ISA_EXT_AVX_VNNI:
 	case ZYDIS_ISA_EXT_FMA4:
 	case ZYDIS_ISA_EXT_AVX512VEX:
-	case ZYDIS_ISA_EXT_SSE4A:
-		return true;
-	default:
-		return false;
+	case ZYDIS_ISA_EXT_SSE4A: return true;
+	default: return false;
 	}
 }
 
@@ -161,31 +167,31 @@ static const struct {
 	u32 feature;
 	u16 mnemonic;
 } representatives[] = {
-	{CF_SSE3, ZYDIS_MNEMONIC_ADDSUBPS},
-	{CF_PCLMULQDQ, ZYDIS_MNEMONIC_PCLMULQDQ},
-	{CF_SSSE3, ZYDIS_MNEMONIC_PSHUFB},
-	{CF_FMA, ZYDIS_MNEMONIC_VFMADD132PS},
-	{CF_CX16, ZYDIS_MNEMONIC_CMPXCHG16B},
-	{CF_SSE41, ZYDIS_MNEMONIC_PMULLD},
-	{CF_SSE42, ZYDIS_MNEMONIC_PCMPISTRI},
-	{CF_MOVBE, ZYDIS_MNEMONIC_MOVBE},
-	{CF_POPCNT, ZYDIS_MNEMONIC_POPCNT},
-	{CF_AES, ZYDIS_MNEMONIC_AESENC},
-	{CF_XSAVE, ZYDIS_MNEMONIC_XSAVE},
-	{CF_AVX, ZYDIS_MNEMONIC_VADDPS},
-	{CF_F16C, ZYDIS_MNEMONIC_VCVTPH2PS},
-	{CF_RDRAND, ZYDIS_MNEMONIC_RDRAND},
-	{CF_BMI1, ZYDIS_MNEMONIC_ANDN},
-	{CF_AVX2, ZYDIS_MNEMONIC_VPERMQ},
-	{CF_BMI2, ZYDIS_MNEMONIC_PDEP},
-	{CF_RDSEED, ZYDIS_MNEMONIC_RDSEED},
-	{CF_ADX, ZYDIS_MNEMONIC_ADCX},
-	{CF_SHA, ZYDIS_MNEMONIC_SHA1MSG1},
-	{CF_RDPID, ZYDIS_MNEMONIC_RDPID},
-	{CF_XSAVEOPT, ZYDIS_MNEMONIC_XSAVEOPT},
-	{CF_XSAVEC, ZYDIS_MNEMONIC_XSAVEC},
-	{CF_LAHF, ZYDIS_MNEMONIC_LAHF},
-	{CF_LZCNT, ZYDIS_MNEMONIC_LZCNT},
+        {CF_SSE3, ZYDIS_MNEMONIC_ADDSUBPS},
+        {CF_PCLMULQDQ, ZYDIS_MNEMONIC_PCLMULQDQ},
+        {CF_SSSE3, ZYDIS_MNEMONIC_PSHUFB},
+        {CF_FMA, ZYDIS_MNEMONIC_VFMADD132PS},
+        {CF_CX16, ZYDIS_MNEMONIC_CMPXCHG16B},
+        {CF_SSE41, ZYDIS_MNEMONIC_PMULLD},
+        {CF_SSE42, ZYDIS_MNEMONIC_PCMPISTRI},
+        {CF_MOVBE, ZYDIS_MNEMONIC_MOVBE},
+        {CF_POPCNT, ZYDIS_MNEMONIC_POPCNT},
+        {CF_AES, ZYDIS_MNEMONIC_AESENC},
+        {CF_XSAVE, ZYDIS_MNEMONIC_XSAVE},
+        {CF_AVX, ZYDIS_MNEMONIC_VADDPS},
+        {CF_F16C, ZYDIS_MNEMONIC_VCVTPH2PS},
+        {CF_RDRAND, ZYDIS_MNEMONIC_RDRAND},
+        {CF_BMI1, ZYDIS_MNEMONIC_ANDN},
+        {CF_AVX2, ZYDIS_MNEMONIC_VPERMQ},
+        {CF_BMI2, ZYDIS_MNEMONIC_PDEP},
+        {CF_RDSEED, ZYDIS_MNEMONIC_RDSEED},
+        {CF_ADX, ZYDIS_MNEMONIC_ADCX},
+        {CF_SHA, ZYDIS_MNEMONIC_SHA1MSG1},
+        {CF_RDPID, ZYDIS_MNEMONIC_RDPID},
+        {CF_XSAVEOPT, ZYDIS_MNEMONIC_XSAVEOPT},
+        {CF_XSAVEC, ZYDIS_MNEMONIC_XSAVEC},
+        {CF_LAHF, ZYDIS_MNEMONIC_LAHF},
+        {CF_LZCNT, ZYDIS_MNEMONIC_LZCNT},
 };
 
 bool feature_bound(u32 feature)
@@ -229,8 +235,8 @@ static u8 index_reg(ZydisRegister r)
 	ZydisRegisterClass cls = ZydisRegisterGetClass(r);
 
 	return cls == ZYDIS_REGCLASS_GPR16 || cls == ZYDIS_REGCLASS_GPR32 || cls == ZYDIS_REGCLASS_GPR64
-		       ? reg_num(r)
-		       : REG_ZERO; /* none, or VSIB: its binder's business */
+	               ? reg_num(r)
+	               : REG_ZERO; /* none, or VSIB: its binder's business */
 }
 
 /* The memory operand of ModRM or of MOV's moffs forms; hidden ones (stack, strings) are handlers'. */
@@ -239,8 +245,9 @@ static const ZydisDecodedOperand *mem_operand(const struct dec *d)
 	for (unsigned n = 0; n < d->zi.operand_count; n++) {
 		const ZydisDecodedOperand *o = &d->op[n];
 
-		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ||
-			o->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64))
+		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		        (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ||
+		                o->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64))
 			return o;
 	}
 	return NULL;
@@ -309,10 +316,8 @@ static bool ends_block(const struct dec *d, const struct insn *i)
 	case ZYDIS_CATEGORY_RET:
 	case ZYDIS_CATEGORY_INTERRUPT:
 	case ZYDIS_CATEGORY_SYSCALL:
-	case ZYDIS_CATEGORY_SYSRET:
-		return true;
-	default:
-		return false;
+	case ZYDIS_CATEGORY_SYSRET: return true;
+	default: return false;
 	}
 }
 
@@ -346,7 +351,7 @@ static ZyanStatus decode_zydis(const ZydisDecoder *z, const u8 *bytes, unsigned 
 }
 
 enum decoded decode_insn(const struct decoders *ds, const struct cpuid_table *cpuid, u32 hf, const u8 *bytes,
-	unsigned len, struct insn *i)
+        unsigned len, struct insn *i)
 {
 	struct dec d;
 	ZyanStatus st = decode_zydis(&ds->d[mode_index(hf)], bytes, len, &d);
