@@ -66,9 +66,32 @@ def bench_boot(args, cpus):
     return times
 
 
+def bench_idle(args):
+    """Per cent of one host CPU that a guest at its prompt costs."""
+    kernel, initrd = tool("kernel.sh", args.kernel), tool("initramfs.sh")
+    command = boot_commands(args, kernel, initrd, 1)["xhyve"]
+    ticks = os.sysconf("SC_CLK_TCK")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            seen = b""
+            while b"guest:/# " not in seen:
+                seen += os.read(process.stdout.fileno(), 65536)
+
+            def used():
+                fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+                return int(fields[11]) + int(fields[12])
+
+            time.sleep(3)
+            before = used()
+            time.sleep(args.idle_seconds)
+            return (used() - before) * 100 / ticks / args.idle_seconds
+        finally:
+            process.kill()
+
+
 def build_loop(directory):
     elf = os.path.join(directory, "loop.elf")
-    subprocess.run(["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext-segment=0x1000000,--build-id=none,-N",
+    subprocess.run(["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext-segment=0x1000000,--build-id=none,-N,--no-warn-rwx-segments",
                     "-o", elf, str(TOP / "bench/guests/loop.S")], check=True)
     return elf
 
@@ -98,6 +121,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpus", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--iterations", type=int, default=25_000_000)
+    parser.add_argument("--idle-seconds", type=int, default=20)
     parser.add_argument("--json", help="write the raw figures here")
     args = parser.parse_args()
     raw = {}
@@ -112,6 +136,8 @@ def main():
         text = ", ".join(f"{name} {m:.2f} s" for name, m in medians.items())
         ratio = f"; ratio {medians['xhyve'] / medians['qemu-tcg']:.2f}" if "qemu-tcg" in medians else ""
         print(f"boot to init, {cpus} CPU: {text}{ratio} (medians of {args.rounds})")
+    raw["idle_percent"] = bench_idle(args)
+    print(f"idle guest at its prompt: {raw['idle_percent']:.2f} % of one host CPU over {args.idle_seconds} s")
     if args.json:
         pathlib.Path(args.json).write_text(json.dumps(raw, indent=1) + "\n")
     return 0
