@@ -91,6 +91,17 @@ def test_reboot_and_halt(boot):
     assert boot("-A", "-c", "2").shell().leave("halt") == 2
 
 
+def test_triple_fault(boot):
+    """reboot=t makes the kernel end itself by a triple fault."""
+    assert boot("-A", cmdline="console=ttyS0 reboot=t").shell().leave("reboot") == 3
+
+
+def test_sixteen_cpus(boot):
+    machine = boot("-A", "-c", "16", "-m", "1G").shell()
+    assert machine.run("nproc").strip() == "16"
+    assert machine.leave("poweroff") == 1
+
+
 def test_panic_is_a_reset(boot):
     """panic=-1 resets at once."""
     machine = boot("-A", cmdline="console=ttyS0 panic=-1").shell()

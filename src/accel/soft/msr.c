@@ -123,15 +123,19 @@ static int fixed_index(u32 msr)
 	return -1;
 }
 
-static u64 *mtrr_slot(struct cpu *c, u32 msr)
+static bool mtrr_slot(struct cpu *c, u32 msr, u64 **slot)
 {
 	int n = fixed_index(msr);
 
 	if (n >= 0)
-		return &c->mtrr_fix[n];
-	if (msr >= MSR_MTRR_PHYSBASE0 && msr < MSR_MTRR_PHYSBASE0 + 2 * MTRR_VAR)
-		return &c->mtrr_var[msr - MSR_MTRR_PHYSBASE0];
-	return msr == MSR_MTRR_DEF_TYPE ? &c->mtrr_def : NULL;
+		*slot = &c->mtrr_fix[n];
+	else if (msr >= MSR_MTRR_PHYSBASE0 && msr < MSR_MTRR_PHYSBASE0 + 2 * MTRR_VAR)
+		*slot = &c->mtrr_var[msr - MSR_MTRR_PHYSBASE0];
+	else if (msr == MSR_MTRR_DEF_TYPE)
+		*slot = &c->mtrr_def;
+	else
+		return false;
+	return true;
 }
 
 static bool mtrr_ok(u32 msr, u64 val)
@@ -231,9 +235,12 @@ static void write_intc(struct cpu *c, u32 msr, u64 val)
 
 /* --- machine check banks: MCi_CTL, STATUS, ADDR, MISC --- */
 
-static u64 *mc_slot(struct cpu *c, u32 msr)
+static bool mc_slot(struct cpu *c, u32 msr, u64 **slot)
 {
-	return msr >= MSR_MC0_CTL && msr < MSR_MC0_CTL + 4 * MC_BANKS ? &c->mc_ctl[msr - MSR_MC0_CTL] : NULL;
+	if (msr < MSR_MC0_CTL || msr >= MSR_MC0_CTL + 4 * MC_BANKS)
+		return false;
+	*slot = &c->mc_ctl[msr - MSR_MC0_CTL];
+	return true;
 }
 
 static void write_mc(struct cpu *c, u32 msr, u64 *slot, u64 val)
@@ -272,7 +279,7 @@ static bool read_table(struct cpu *c, u32 msr, u64 *val)
 u64 msr_read(struct cpu *c, u32 msr)
 {
 	u64 val;
-	const u64 *slot;
+	u64 *slot;
 
 	switch (msr) {
 	case MSR_TSC: return cpu_tsc(c);
@@ -286,10 +293,7 @@ u64 msr_read(struct cpu *c, u32 msr)
 	}
 	if (is_intc(c, msr))
 		return read_intc(c, msr);
-	slot = mtrr_slot(c, msr);
-	if (!slot)
-		slot = mc_slot(c, msr);
-	if (slot)
+	if (mtrr_slot(c, msr, &slot) || mc_slot(c, msr, &slot))
 		return *slot;
 	if (read_table(c, msr, &val))
 		return val;
@@ -360,15 +364,13 @@ void msr_write(struct cpu *c, u32 msr, u64 val)
 		write_intc(c, msr, val);
 		return;
 	}
-	slot = mtrr_slot(c, msr);
-	if (slot) {
+	if (mtrr_slot(c, msr, &slot)) {
 		if (!mtrr_ok(msr, val))
 			gp(c);
 		*slot = val;
 		return;
 	}
-	slot = mc_slot(c, msr);
-	if (slot)
+	if (mc_slot(c, msr, &slot))
 		write_mc(c, msr, slot, val);
 	else if (!write_table(c, msr, val) && !c->cfg->lax_msr)
 		gp(c);

@@ -1,5 +1,5 @@
-/* OP(mnemonic, binder): integer instructions. Included by table.c; sorted by family. */
-/* clang-format off: a table by families */
+/* OP(mnemonic, binder): integer instructions. Included by table.c; rows by families, so not formatted. */
+/* clang-format off */
 OP(ADD, bind_alu) OP(OR, bind_alu) OP(ADC, bind_alu) OP(SBB, bind_alu)
 OP(AND, bind_alu) OP(SUB, bind_alu) OP(XOR, bind_alu) OP(CMP, bind_alu)
 OP(TEST, bind_test)
