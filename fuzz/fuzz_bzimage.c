@@ -41,7 +41,7 @@ static struct bench *bench(void)
 
 	if (b.m.base)
 		return &b;
-	check(mem_create(&b.m, RAM, false, false, false, &e) == 0);
+	check(mem_create(&b.m, RAM, false, false, &e) == 0);
 	b.fd = memfd_create("kernel", 0);
 	b.initrd_fd = memfd_create("initrd", 0);
 	check(b.fd >= 0 && b.initrd_fd >= 0);

@@ -32,7 +32,7 @@ struct mem {
 };
 
 /* size: bytes of RAM, a multiple of 4096, at least 1 MiB. dump: let core files contain it (-C). */
-int mem_create(struct mem *m, u64 size, bool dump, bool wired, bool track, struct err *e);
+int mem_create(struct mem *m, u64 size, bool dump, bool track, struct err *e);
 void mem_destroy(struct mem *m);
 
 /* Is all of [gpa, gpa+len) RAM (without a hole)? len 0 is not. */

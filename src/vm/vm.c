@@ -199,8 +199,8 @@ static int build(struct vm *vm, struct err *e)
 		return err_errno(e, rc, "cannot make the event loop");
 	rc = accel_choose(vm->config->accel, &vm->accel, e);
 	if (rc == 0)
-		rc = mem_create(&vm->mem, vm->config->mem, vm->config->core_has_ram, false,
-		        !vm->accel->owns_irqchips, e);
+		rc = mem_create(
+		        &vm->mem, vm->config->mem, vm->config->core_has_ram, !vm->accel->owns_irqchips, e);
 	if (rc == 0)
 		rc = load_guest(vm, e);
 	if (rc == 0)

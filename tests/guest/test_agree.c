@@ -167,7 +167,7 @@ static void build(struct world *w, const struct accel_ops *accel)
 	space_add(&w->ports, &w->port_region);
 	space_add(&w->ports, &w->end_region);
 	space_add(&w->memory, &w->device_region);
-	if (mem_create(&w->mem, RAM, false, false, true, &e) < 0)
+	if (mem_create(&w->mem, RAM, false, true, &e) < 0)
 		die("memory", &e);
 	w->host = (struct accel_host){
 	        .ports = &w->ports, .memory = &w->memory, .mem = &w->mem, .clock = &w->clock};

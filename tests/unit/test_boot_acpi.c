@@ -24,7 +24,7 @@ static struct err e;
 
 static int start(void **state)
 {
-	return mem_create(&m, RAM, false, false, false, &e);
+	return mem_create(&m, RAM, false, false, &e);
 }
 
 static int stop(void **state)

@@ -438,7 +438,7 @@ static int start(void **state)
 	if (fd < 0)
 		return -1;
 	close(fd);
-	return mem_create(&m, RAM, false, false, false, &e);
+	return mem_create(&m, RAM, false, false, &e);
 }
 
 static int stop(void **state)

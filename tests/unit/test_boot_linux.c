@@ -46,7 +46,7 @@ static void bench_start(u64 ram)
 	assert_non_null(mkdtemp(t->dir));
 	snprintf(t->kernel, sizeof(t->kernel), "%.40s/kernel", t->dir);
 	snprintf(t->initrd, sizeof(t->initrd), "%.40s/initrd", t->dir);
-	assert_int_equal(mem_create(&t->m, ram, false, false, false, &t->e), 0);
+	assert_int_equal(mem_create(&t->m, ram, false, false, &t->e), 0);
 	test_board(&t->board, &t->m);
 }
 

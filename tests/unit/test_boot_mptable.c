@@ -21,7 +21,7 @@ static void with_ram(u64 ram)
 {
 	if (m.base)
 		mem_destroy(&m);
-	assert_int_equal(mem_create(&m, ram, false, false, false, &e), 0);
+	assert_int_equal(mem_create(&m, ram, false, false, &e), 0);
 	test_board(&board, &m);
 }
 

@@ -18,7 +18,7 @@ static struct mem *fresh(u64 size)
 	static struct mem m;
 	struct err e;
 
-	assert_int_equal(mem_create(&m, size, false, false, true, &e), 0);
+	assert_int_equal(mem_create(&m, size, false, true, &e), 0);
 	return &m;
 }
 
@@ -81,9 +81,9 @@ static void refused_sizes(void **state)
 	struct mem m;
 	struct err e;
 
-	assert_int_equal(mem_create(&m, MiB - 1, false, false, false, &e), -EINVAL);
-	assert_int_equal(mem_create(&m, MiB + 1, false, false, false, &e), -EINVAL);
-	assert_int_equal(mem_create(&m, 1ull << 50, false, false, false, &e), -ENOMEM);
+	assert_int_equal(mem_create(&m, MiB - 1, false, false, &e), -EINVAL);
+	assert_int_equal(mem_create(&m, MiB + 1, false, false, &e), -EINVAL);
+	assert_int_equal(mem_create(&m, 1ull << 50, false, false, &e), -ENOMEM);
 	assert_non_null(strstr(e.text, "-m"));
 }
 

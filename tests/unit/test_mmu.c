@@ -33,7 +33,7 @@ static int set_up(void **state)
 	struct err e;
 
 	assert_non_null(f);
-	assert_int_equal(mem_create(&f->mem, 4 * MiB, false, false, true, &e), 0);
+	assert_int_equal(mem_create(&f->mem, 4 * MiB, false, true, &e), 0);
 	f->cfg.ncpus = 1;
 	f->host.mem = &f->mem;
 	f->c = cpu_create(&f->cfg, &f->host, 0);

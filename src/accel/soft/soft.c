@@ -197,7 +197,7 @@ static int soft_probe(struct err *e)
 	struct accel_host host = {.mem = &mem};
 	struct cpu *c;
 	bool ok = false;
-	int rc = mem_create(&mem, MiB, false, false, true, e);
+	int rc = mem_create(&mem, MiB, false, true, e);
 
 	if (rc < 0)
 		return rc;
