@@ -35,7 +35,8 @@ static int commit(struct mem *m, u64 gpa, u64 len, bool dump, struct err *e)
 	if (mprotect(p, len, PROT_READ | PROT_WRITE) < 0)
 		return err_errno(e, -errno, "-m: cannot allocate %llu MiB of guest memory",
 		        (unsigned long long)(len / MiB));
-	/* Large pages cut the host's page faults and TLB misses, for a footprint that grows in steps of 2 MiB. */
+	/* Large pages cut the host's page faults and TLB misses, for a footprint that grows in steps of 2
+	 * MiB. */
 	madvise(p, len, MADV_HUGEPAGE);
 	if (!dump)
 		madvise(p, len, MADV_DONTDUMP);
