@@ -105,34 +105,31 @@ static int check_caps(int fd, struct err *e)
  * GSI n goes to IOAPIC pin n and, below 16, to the 8259 pair; but the timer (GSI 0) arrives at IOAPIC
  * pin 2, as the MADT and the MP table say, and the cascade (2) nowhere.
  */
+static void add_route(struct kvm_irq_routing *r, u32 gsi, u32 chip, u32 pin)
+{
+	r->entries[r->nr++] = (struct kvm_irq_routing_entry){
+	        .gsi = gsi,
+	        .type = KVM_IRQ_ROUTING_IRQCHIP,
+	        .u.irqchip = {.irqchip = chip, .pin = pin},
+	};
+}
+
 static int set_routing(struct accel_vm *vm)
 {
-	struct {
-		struct kvm_irq_routing head;
-		struct kvm_irq_routing_entry entry[16 + IOAPIC_PINS];
-	} r = {0};
-	u32 n = 0;
+	struct kvm_irq_routing *r = calloc(1, sizeof(*r) + (16 + IOAPIC_PINS) * sizeof(r->entries[0]));
+	int rc;
 
-	for (u32 gsi = 0; gsi < 16; gsi++) {
-		if (gsi == 2)
-			continue;
-		r.entry[n++] = (struct kvm_irq_routing_entry){
-		        .gsi = gsi,
-		        .type = KVM_IRQ_ROUTING_IRQCHIP,
-		        .u.irqchip = {gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi & 7},
-		};
-	}
-	for (u32 gsi = 0; gsi < IOAPIC_PINS; gsi++) {
-		if (gsi == 2)
-			continue;
-		r.entry[n++] = (struct kvm_irq_routing_entry){
-		        .gsi = gsi,
-		        .type = KVM_IRQ_ROUTING_IRQCHIP,
-		        .u.irqchip = {KVM_IRQCHIP_IOAPIC, gsi == 0 ? 2 : gsi},
-		};
-	}
-	r.head.nr = n;
-	return ioctl(vm->fd, KVM_SET_GSI_ROUTING, &r) < 0 ? -errno : 0;
+	if (!r)
+		return -ENOMEM;
+	for (u32 gsi = 0; gsi < 16; gsi++)
+		if (gsi != 2)
+			add_route(r, gsi, gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, gsi & 7);
+	for (u32 gsi = 0; gsi < IOAPIC_PINS; gsi++)
+		if (gsi != 2)
+			add_route(r, gsi, KVM_IRQCHIP_IOAPIC, gsi == 0 ? 2 : gsi);
+	rc = ioctl(vm->fd, KVM_SET_GSI_ROUTING, r) < 0 ? -errno : 0;
+	free(r);
+	return rc;
 }
 
 static int create_chips(struct accel_vm *vm, struct err *e)

@@ -34,10 +34,19 @@ static u64 *msr_field(struct x86_state *s, u32 msr)
 	}
 }
 
-struct msr_block {
-	struct kvm_msrs head;
-	struct kvm_msr_entry entry[NMSR];
-};
+/* One MSR by KVM_GET_MSRS or KVM_SET_MSRS, whose argument ends in an array: the header, then one entry. */
+static int one_msr(struct vcpu *v, unsigned long request, struct kvm_msr_entry *entry)
+{
+	_Alignas(struct kvm_msrs) u8 arg[sizeof(struct kvm_msrs) + sizeof(*entry)] = {0};
+	struct kvm_msrs *m = (void *)arg;
+
+	m->nmsrs = 1;
+	memcpy(m->entries, entry, sizeof(*entry));
+	if (ioctl(v->fd, request, m) < 0)
+		return -errno;
+	memcpy(entry, m->entries, sizeof(*entry));
+	return 0;
+}
 
 static struct kvm_segment to_kvm_seg(const struct x86_seg *s)
 {
@@ -168,11 +177,11 @@ static int set_msrs(struct vcpu *v, const struct x86_state *s)
 	struct x86_state copy = *s;
 
 	for (size_t n = 0; n < NMSR; n++) {
-		struct msr_block b = {.head.nmsrs = 1,
-		        .entry[0] = {.index = msr_list[n], .data = *msr_field(&copy, msr_list[n])}};
+		struct kvm_msr_entry e = {.index = msr_list[n], .data = *msr_field(&copy, msr_list[n])};
+		int rc = one_msr(v, KVM_SET_MSRS, &e);
 
-		if (ioctl(v->fd, KVM_SET_MSRS, &b) < 0)
-			return -errno;
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }
@@ -180,11 +189,12 @@ static int set_msrs(struct vcpu *v, const struct x86_state *s)
 static int get_msrs(struct vcpu *v, struct x86_state *s)
 {
 	for (size_t n = 0; n < NMSR; n++) {
-		struct msr_block b = {.head.nmsrs = 1, .entry[0].index = msr_list[n]};
+		struct kvm_msr_entry e = {.index = msr_list[n]};
+		int rc = one_msr(v, KVM_GET_MSRS, &e);
 
-		if (ioctl(v->fd, KVM_GET_MSRS, &b) < 0)
-			return -errno;
-		*msr_field(s, msr_list[n]) = b.entry[0].data;
+		if (rc < 0)
+			return rc;
+		*msr_field(s, msr_list[n]) = e.data;
 	}
 	return 0;
 }
