@@ -1,0 +1,158 @@
+/*
+ * The table's two views. The live one is an anonymous mapping as long as the table, filled page by
+ * page from the file. It is not a mapping of the file: a host that cannot read the file, or a file that
+ * someone cut off, is an error of one request then and not a signal.
+ */
+#include "block/lut.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define WRITE_PAGES 64u /* pages of one write */
+
+int lut_init(struct lut *l, const struct host_io *io, int fd, u64 entries)
+{
+	*l = (struct lut){.io = io, .fd = fd, .entries = entries};
+	u64 pages = (entries + LUT_PAGE - 1) / LUT_PAGE;
+	l->map_len = pages * LUT_PAGE * sizeof(u32);
+	void *p = mmap(
+	        NULL, l->map_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	l->live = p;
+	l->loaded = calloc((pages + 63) / 64, sizeof(u64));
+	if (!l->loaded) {
+		munmap(p, l->map_len);
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&l->lock, NULL);
+	return 0;
+}
+
+void lut_fini(struct lut *l)
+{
+	munmap(l->live, l->map_len);
+	free(l->loaded);
+	pthread_mutex_destroy(&l->lock);
+	l->io->ops->close(l->io, l->fd);
+}
+
+static bool is_loaded(const struct lut *l, u64 page)
+{
+	return __atomic_load_n(&l->loaded[page / 64], __ATOMIC_ACQUIRE) >> (page % 64) & 1;
+}
+
+static int load_page(struct lut *l, u64 page)
+{
+	int r = 0;
+	pthread_mutex_lock(&l->lock);
+	if (!is_loaded(l, page)) {
+		u64 n = MIN(LUT_PAGE, l->entries - page * LUT_PAGE);
+		r = hostio_read(l->io, l->fd, l->live + page * LUT_PAGE, n * sizeof(u32),
+		        page * LUT_PAGE * sizeof(u32));
+		if (r == 0)
+			__atomic_fetch_or(&l->loaded[page / 64], BIT64(page % 64), __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&l->lock);
+	return r;
+}
+
+int lut_load(struct lut *l, u64 first, u64 n)
+{
+	for (u64 p = first / LUT_PAGE; p <= (first + n - 1) / LUT_PAGE; p++) {
+		if (is_loaded(l, p))
+			continue;
+		int r = load_page(l, p);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void lut_forget(struct lut *l)
+{
+	u64 pages = (l->entries + LUT_PAGE - 1) / LUT_PAGE;
+	memset(l->loaded, 0, (pages + 63) / 64 * sizeof(u64));
+}
+
+int lut_peek(struct lut *l, u64 first, u64 n, u32 *out)
+{
+	while (n) {
+		u64 page = first / LUT_PAGE, here = MIN(n, LUT_PAGE - first % LUT_PAGE);
+		if (is_loaded(l, page)) {
+			for (u64 i = 0; i < here; i++)
+				out[i] = lut_get(l, first + i);
+		} else {
+			/* as many pages as are not loaded in one read */
+			while (here < n && !is_loaded(l, (first + here) / LUT_PAGE))
+				here += MIN(n - here, LUT_PAGE);
+			int r = hostio_read(l->io, l->fd, out, here * sizeof(u32), first * sizeof(u32));
+			if (r < 0)
+				return r;
+		}
+		first += here;
+		out += here;
+		n -= here;
+	}
+	return 0;
+}
+
+static int compare_changes(const void *a, const void *b)
+{
+	const struct lut_change *x = a, *y = b;
+	if (x->index != y->index)
+		return x->index < y->index ? -1 : 1;
+	return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+/*
+ * Writes the changes of neighbouring pages: the file's content between the first and the last of them,
+ * read back and patched. Unchanged entries in between are written as they are.
+ */
+static int write_group(struct lut *l, const struct lut_change *c, u32 n, u32 *buf)
+{
+	u64 first = c[0].index, count = c[n - 1].index - first + 1;
+	int r = 0;
+	if (count != n)
+		r = hostio_read(l->io, l->fd, buf, count * sizeof(u32), first * sizeof(u32));
+	if (r < 0)
+		return r;
+	for (u32 i = 0; i < n; i++)
+		buf[c[i].index - first] = c[i].value;
+	return hostio_write(l->io, l->fd, buf, count * sizeof(u32), first * sizeof(u32));
+}
+
+/* Keeps the last change of each index; returns how many are left. */
+static u32 last_of_each(struct lut_change *c, u32 n)
+{
+	u32 k = 0;
+	for (u32 i = 0; i < n; i++) {
+		if (k && c[k - 1].index == c[i].index)
+			k--;
+		c[k++] = c[i];
+	}
+	return k;
+}
+
+int lut_write(struct lut *l, struct lut_change *c, u32 n)
+{
+	if (n == 0)
+		return 0;
+	qsort(c, n, sizeof(*c), compare_changes);
+	n = last_of_each(c, n);
+	u32 *buf = malloc(WRITE_PAGES * LUT_PAGE * sizeof(u32));
+	if (!buf)
+		return -ENOMEM;
+	int r = 0;
+	for (u32 i = 0, k; i < n && r == 0; i = k) {
+		u64 start = ALIGN_DOWN(c[i].index, (u64)LUT_PAGE);
+		for (k = i + 1; k < n; k++)
+			if (c[k].index / LUT_PAGE > c[k - 1].index / LUT_PAGE + 1 ||
+			        c[k].index >= start + WRITE_PAGES * LUT_PAGE)
+				break;
+		r = write_group(l, c + i, k - i, buf);
+	}
+	free(buf);
+	return r;
+}

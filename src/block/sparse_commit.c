@@ -1,0 +1,203 @@
+/*
+ * Sparse layer: commits. One takes a generation of changes to the table's file in strict order: the
+ * data of every segment written so far is synced, then the entries are written, then the table is
+ * synced. Flushes that arrive while a commit runs share the next one.
+ *
+ * The layer never tries again after a failed sync: the host may have dropped what it could not
+ * write, and a second sync would say that all is well.
+ */
+#include "block/sparse_int.h"
+
+#include "base/log.h"
+#include <errno.h>
+#include <stdlib.h>
+
+static int sync_segments(struct sparse *s)
+{
+	for (u32 i = 0; i < s->g.nseg; i++) {
+		struct segment *seg = &s->seg[i];
+		if (!__atomic_load_n(&seg->dirty, __ATOMIC_RELAXED) ||
+		        !__atomic_exchange_n(&seg->dirty, false, __ATOMIC_ACQ_REL))
+			continue;
+		int r = s->io->ops->datasync(s->io, seg->file.fd);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int write_table(struct sparse *s, struct lut_change *c, u32 n)
+{
+	int r = lut_write(&s->lut, c, n);
+	return r < 0 ? r : s->io->ops->datasync(s->io, s->lut.fd);
+}
+
+static void note_committed(struct sparse *s, u64 gen)
+{
+	if (s->journal_open && journal_committed(&s->journal, gen) < 0)
+		__atomic_store_n(&s->journaled, false, __ATOMIC_RELAXED);
+}
+
+/* The slots that a generation cleared have left the table's file. */
+static void quarantine(struct sparse *s, struct slot_list *freed)
+{
+	if (s->wait.n == 0) {
+		free(s->wait.ref);
+		s->wait = *freed;
+	} else {
+		struct slot_ref *p = realloc(s->wait.ref, (s->wait.n + freed->n) * sizeof(*p));
+		if (p) { /* else the slots stay taken: a leak until the next start */
+			memcpy(p + s->wait.n, freed->ref, freed->n * sizeof(*p));
+			s->wait.ref = p;
+			s->wait.n += freed->n;
+			s->wait.cap = s->wait.n;
+		}
+		free(freed->ref);
+	}
+	*freed = (struct slot_list){0};
+}
+
+/* Under lock, with no commit running: runs one for the collecting generation. */
+static void run_commit(struct sparse *s)
+{
+	u64 gen = s->collecting;
+	struct generation *g = &s->gen[gen & 1], *next = &s->gen[(gen + 1) & 1];
+	s->committing = true;
+	/* the generation before the last one may still be writing to the area that becomes next's */
+	while (next->appending)
+		pthread_cond_wait(&s->changed, &s->lock);
+	next->count = 0;
+	s->collecting = gen + 1;
+	struct slot_list freed = g->freed;
+	g->freed = (struct slot_list){0};
+	pthread_mutex_unlock(&s->lock);
+	int r = sync_segments(s);
+	if (r == 0 && g->count)
+		r = write_table(s, g->change, g->count);
+	if (r == 0)
+		note_committed(s, gen);
+	pthread_mutex_lock(&s->lock);
+	s->committing = false;
+	if (r < 0) {
+		s->failed = r;
+		free(freed.ref); /* those slots stay taken */
+		log_error("%s: cannot make data durable: %s; the disk takes no more flushes", s->path,
+		        strerror(-r));
+	} else {
+		s->done = gen;
+		if (freed.n)
+			quarantine(s, &freed);
+		else
+			free(freed.ref);
+	}
+	pthread_cond_broadcast(&s->changed);
+}
+
+int sparse_commit_locked(struct sparse *s)
+{
+	u64 target = s->collecting;
+	while (!s->failed && s->done < target) {
+		if (s->committing)
+			pthread_cond_wait(&s->changed, &s->lock);
+		else
+			run_commit(s);
+	}
+	return s->failed;
+}
+
+int sparse_commit(struct sparse *s)
+{
+	pthread_mutex_lock(&s->lock);
+	int r = sparse_commit_locked(s);
+	sparse_reap(s);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+/* --- a dead process's journal --- */
+
+struct replay {
+	struct sparse *s;
+	struct lut_change *change;
+	u32 n, cap;
+	bool *touched; /* segments */
+};
+
+/*
+ * Applies where the table has what the change found: it skips what the file has already, and what
+ * somebody else has changed since.
+ */
+static int replay_change(void *opaque, const struct journal_change *c)
+{
+	struct replay *p = opaque;
+	struct lut *l = &p->s->lut;
+	if (c->index >= l->entries)
+		return 0;
+	int r = lut_load(l, c->index, 1);
+	if (r < 0)
+		return r;
+	if (lut_get(l, c->index) != c->before)
+		return 0;
+	if (p->n == p->cap) {
+		u32 cap = p->cap ? p->cap * 2 : 256;
+		struct lut_change *change = realloc(p->change, cap * sizeof(*change));
+		if (!change)
+			return -ENOMEM;
+		p->change = change;
+		p->cap = cap;
+	}
+	lut_set(l, c->index, c->after);
+	p->change[p->n] = (struct lut_change){c->index, c->after, p->n};
+	p->n++;
+	p->touched[c->index / p->s->g.per_segment] = true;
+	return 0;
+}
+
+/* The segments with changes are whole: no slot is named twice. Their data is synced if the table will be. */
+static int check_replay(struct replay *p)
+{
+	struct sparse *s = p->s;
+	int r = 0;
+	for (u32 i = 0; i < s->g.nseg && r == 0; i++) {
+		if (!p->touched[i])
+			continue;
+		struct slots slots;
+		u64 largest, sector;
+		slots_init(&slots, 0);
+		r = sparse_scan(s, i, &slots, &largest, &sector);
+		slots_fini(&slots);
+		if (r == 0 && !s->b.ro)
+			r = s->io->ops->datasync(s->io, s->seg[i].file.fd);
+	}
+	return r;
+}
+
+static int finish_replay(struct replay *p, struct err *e)
+{
+	struct sparse *s = p->s;
+	int r = check_replay(p);
+	if (r == -EUCLEAN) {
+		log_warn("%s: the journal does not fit the table and is not used", s->path);
+		lut_forget(&s->lut);
+		return 0;
+	}
+	if (r == 0 && !s->b.ro)
+		r = write_table(s, p->change, p->n);
+	return r < 0 ? err_errno(e, r, "%s: cannot take over the journal", s->path) : 0;
+}
+
+int sparse_recover(struct sparse *s, struct err *e)
+{
+	char name[sizeof(s->journal.path)];
+	struct replay p = {.s = s};
+	image_journal_name(name, sizeof(name), s->path);
+	p.touched = calloc(s->g.nseg, sizeof(bool));
+	int r = p.touched ? journal_replay(s->io, name, replay_change, &p) : -ENOMEM;
+	if (r < 0)
+		err_errno(e, r, "%s", name);
+	else if (p.n)
+		r = finish_replay(&p, e);
+	free(p.change);
+	free(p.touched);
+	return r;
+}

@@ -1,0 +1,108 @@
+/*
+ * Private to the sparse layer (sparse.c, sparse_alloc.c, sparse_commit.c): its state and the rules that
+ * hold it together.
+ *
+ * Order of locks: prepare, then lock; the table's loading lock is innermost. No host call is made
+ * under lock.
+ *
+ * A slot's life: free -> taken by one write, which fills it and then publishes it in the live table
+ * (change of generation g; from then on readers find it) -> commit g writes it to the table's file ->
+ * cleared by a discard (change of generation h) -> quarantine: until commit h is done, and until every
+ * request that began before then has ended, because such a request may still read or write the slot ->
+ * its storage is freed, free again.
+ */
+#pragma once
+
+#include "block/iov.h"
+#include "block/journal.h"
+#include "block/layers.h"
+#include "block/lut.h"
+#include "block/rawfile.h"
+#include "block/slots.h"
+#include <pthread.h>
+
+#define CHANGE_MAX 1024u /* sectors that one call publishes or clears at most */
+
+enum segment_state { SEGMENT_NEW, SEGMENT_READY, SEGMENT_BAD };
+
+struct segment {
+	struct rawfile file;
+	struct slots slots; /* under lock; filled when READY */
+	u32 state;          /* atomic, enum segment_state */
+	bool dirty;         /* atomic: written since its last sync began; set after the write */
+};
+
+struct slot_ref {
+	u32 segment, slot;
+};
+
+struct slot_list {
+	struct slot_ref *ref;
+	u32 n, cap;
+};
+
+/* Changes of the live table that one commit takes to the file. */
+struct generation {
+	struct lut_change *change; /* JOURNAL_RECORDS of them */
+	u32 count;
+	u32 appending; /* journal writes under way */
+	struct slot_list freed;
+};
+
+struct sparse {
+	struct block b;
+	const struct host_io *io;
+	struct image_geometry g;
+	char path[IMAGE_PATH_MAX];
+	struct segment *seg;
+	struct lut lut;
+	struct journal journal;
+	bool journaled; /* atomic: there is a journal that can be relied on */
+	bool journal_open;
+	pthread_mutex_t prepare; /* one segment is scanned at a time */
+	pthread_mutex_t lock;    /* everything below */
+	pthread_cond_t changed;
+	u64 collecting, done; /* generations: taking changes; last in the file */
+	bool committing, reaping;
+	int failed;               /* a commit failed: none will follow */
+	struct generation gen[2]; /* by the lowest bit of the number */
+	struct slot_list wait;    /* committed, waits for its turn in grace */
+	struct slot_list grace;   /* waits for requests of the epoch before */
+	u32 active[2];            /* requests by epoch */
+	u32 epoch;
+};
+
+/* --- sparse_alloc.c --- */
+
+/* A request's time inside. */
+u32 sparse_begin(struct sparse *s);
+void sparse_end(struct sparse *s, u32 epoch);
+
+/* Before a segment is first written: reads its part of the table, finds the free slots. -EUCLEAN: damage. */
+int sparse_prepare(struct sparse *s, u32 segment);
+/* Only looks: -EUCLEAN and the sector's number. Fills slots when it is not NULL; largest: highest slot + 1.
+ */
+int sparse_scan(struct sparse *s, u32 segment, struct slots *slots, u64 *largest, u64 *sector);
+
+/* Takes up to want neighbouring slots of the segment. */
+int sparse_alloc(struct sparse *s, u32 segment, u32 want, u64 *slot, u32 *got);
+void sparse_unalloc(struct sparse *s, u32 segment, u64 slot, u32 n);
+
+/*
+ * Names filled slots in the live table, where entries are still absent; *leading counts those before the
+ * first that another write was faster for. The slots that lost are free again.
+ */
+int sparse_publish(struct sparse *s, u32 segment, u64 index, u64 slot, u32 n, u32 *leading);
+/* Makes entries absent; their slots go into quarantine. n <= CHANGE_MAX. */
+int sparse_clear(struct sparse *s, u32 segment, u64 index, u32 n);
+
+/* Under lock: moves quarantined slots on as far as possible. Lets go of the lock meanwhile. */
+void sparse_reap(struct sparse *s);
+
+/* --- sparse_commit.c --- */
+
+int sparse_commit(struct sparse *s);
+/* Under lock, which it lets go of; for a caller that needs room in the collecting generation. */
+int sparse_commit_locked(struct sparse *s);
+/* Takes a dead process's journal into the table. */
+int sparse_recover(struct sparse *s, struct err *e);
