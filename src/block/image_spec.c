@@ -107,8 +107,12 @@ static int parse_option(struct image_spec *s, char *word, struct err *e)
 static int check_spec(const struct image_spec *s, struct err *e)
 {
 	struct image_geometry g;
-	if (s->size)
-		return image_geometry_make(&g, s, e) < 0 ? err_usage(e, "%s", e->text) : 0;
+	if (s->size) {
+		int r = image_geometry_make(&g, s, e);
+		if (r < 0)
+			e->status = EXIT_BADUSE;
+		return r;
+	}
 	if (s->split && s->sparse && s->split % (s->logical ? s->logical : 512))
 		return err_usage(
 		        e, "split=%llu is not a multiple of the sector size", (unsigned long long)s->split);
