@@ -233,6 +233,12 @@ static int make_image(struct img_ctx *c, struct block *src, const struct image_s
 		return err_errno(e, -ENAMETOOLONG, "%s", s->path);
 	strcat(temp.path, ".partial");
 	r = refuse_existing(c, temp.path, g, e);
+	if (r == -EEXIST) {
+		struct err found = *e;
+
+		return err_set(
+		        e, r, "%s (left by a killed convert? remove the .partial files then)", found.text);
+	}
 	if (r)
 		return r;
 	r = fill(c, src, &temp, e);

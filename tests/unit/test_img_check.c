@@ -4,6 +4,8 @@
  */
 #include "img_rig.h"
 
+#include <sys/wait.h>
+
 #define MAKE "create v 64k --split 16k --sectorsize 4096 --sparse"
 
 /* As the original writes it: bytes 41, 42, 43 in sectors 0, 3 and 4 (shared/sparse-image.md). */
@@ -202,6 +204,51 @@ static void test_in_use(void **state)
 	block_close(b);
 	rig_expect(g, "info v", IMG_OK);
 	rig_says(g, "in use: no");
+}
+
+/* A process that dies with a table that is not written yet: its journal knows. */
+static void leave_journal(void)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct image_spec s;
+		struct block *b;
+		struct err e;
+		u8 buf[4096];
+
+		memset(buf, 0x44, sizeof(buf));
+		if (image_parse(&s, "v", &e) || image_open(&b, &s, IMAGE_QUIET, &host_io, &e) ||
+		        block_pwrite(b, buf, sizeof(buf), 10 * 4096))
+			_exit(1);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void test_journal(void **state)
+{
+	static const char *const cmd[] = {"check v", "repair v", "shrink v", "resize v 96k"};
+	struct rig *g = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cmd); i++) {
+		u64 len;
+		u8 *buf;
+
+		make_vector(g);
+		leave_journal();
+		rig_expect(g, "info v", IMG_OK);
+		rig_says(g, "left by a killed xhyve");
+		rig_expect(g, cmd[i], IMG_OK);
+		rig_expect(g, "check v", IMG_OK);
+		rig_says(g, "4 of");
+		buf = rig_read("v", &len);
+		assert_int_equal(buf[10 * 4096], 0x44);
+		free(buf);
+		assert_int_equal(rig_size("v.journal"), UINT64_MAX);
+	}
 }
 
 /* The vector with a leak, zeros in sector 1, and slots in the wrong order. */
@@ -422,6 +469,7 @@ int main(void)
 	        RIG_TEST(test_missing_segment),
 	        RIG_TEST(test_all_shared),
 	        RIG_TEST(test_in_use),
+	        RIG_TEST(test_journal),
 	        RIG_TEST(test_shrink),
 	        RIG_TEST(test_shrink_raw),
 	        RIG_TEST(test_kill_shrink),
