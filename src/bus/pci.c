@@ -115,11 +115,6 @@ static u32 config_read(struct pci_host *h, u32 bdf, unsigned off, unsigned size)
 
 	pthread_mutex_lock(&h->lock);
 	d = find(h, bdf >> 8 & 0xff, bdf >> 3 & 31, bdf & 7);
-	if (d && d->ops && d->ops->cfg_reading) { /* devices stay: no lock is needed to know d */
-		pthread_mutex_unlock(&h->lock);
-		d->ops->cfg_reading(d, off, size);
-		pthread_mutex_lock(&h->lock);
-	}
 	if (d) {
 		val = 0; /* beyond 256 bytes: no extended capabilities */
 		if (off + size <= sizeof(d->cfg))
