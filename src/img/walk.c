@@ -94,10 +94,11 @@ static int by_sector(const void *a, const void *b)
 	return x->sector < y->sector ? -1 : x->sector > y->sector;
 }
 
-/* first of all that share this slot, unless an earlier entry has set it. */
-static void note_first(struct walk_state *s, u32 slot, u64 sector)
+/* Entries are looked at in ascending order: the first one that names a slot counts. Returns how many it
+ * settles. */
+static size_t note_first(struct walk_state *s, u32 slot, u64 sector)
 {
-	size_t low = 0, high = s->nshared;
+	size_t low = 0, high = s->nshared, settled = 0;
 
 	while (low < high) {
 		size_t mid = (low + high) / 2;
@@ -107,13 +108,17 @@ static void note_first(struct walk_state *s, u32 slot, u64 sector)
 		else
 			high = mid;
 	}
-	for (; low < s->nshared && s->shared[low].slot == slot; low++)
-		s->shared[low].first = MIN(s->shared[low].first, sector);
+	for (; low < s->nshared && s->shared[low].slot == slot && s->shared[low].first == UINT64_MAX; low++) {
+		s->shared[low].first = sector;
+		settled++;
+	}
+	return settled;
 }
 
 /* Finds the first entry of every slot in the group, and hands the group over. */
 static int flush_shared(struct walk_state *s, struct err *e)
 {
+	size_t settled = 0;
 	u32 *chunk, n = 0;
 	int r = 0;
 
@@ -123,13 +128,13 @@ static int flush_shared(struct walk_state *s, struct err *e)
 	if (!chunk)
 		return err_errno(e, -ENOMEM, "table");
 	qsort(s->shared, s->nshared, sizeof(*s->shared), by_slot);
-	for (u64 at = 0;; at += n) {
+	for (u64 at = 0; settled < s->nshared; at += n) {
 		r = next_chunk(s->w, s->seg, at, chunk, &n, e);
 		if (r || !n)
 			break;
 		for (u32 i = 0; i < n; i++) {
 			if (slot_map_has(&s->map, chunk[i]))
-				note_first(s, chunk[i], first_entry(s->w, s->seg) + at + i);
+				settled += note_first(s, chunk[i], first_entry(s->w, s->seg) + at + i);
 		}
 	}
 	free(chunk);
