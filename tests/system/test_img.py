@@ -68,6 +68,13 @@ def test_full_output_is_an_error(tmp_path):
     assert b"standard output" in done.stderr
 
 
+def test_closed_standard_descriptors(tmp_path, source):
+    """What is printed must not end up in the image."""
+    before = source.read_bytes()
+    subprocess.run(["sh", "-c", f'exec "{XHYVE_IMG}" shrink source <&- >&- 2>&-'], cwd=tmp_path, check=True, timeout=60)
+    assert source.read_bytes() == before
+
+
 def test_missing_image(tmp_path):
     done = img("info", "nothing", status=1, cwd=tmp_path)
     assert done.stderr == "xhyve-img: nothing: no such image\n"
