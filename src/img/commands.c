@@ -18,7 +18,7 @@ struct option_def {
 };
 
 #define FIELD(name) offsetof(struct img_options, name)
-#define OPTIONS_MAX 6
+#define OPTIONS_MAX 7
 
 static const struct command {
 	const char *name, *words, *summary, *more;
@@ -58,18 +58,13 @@ static const struct command {
                         {'c', "count", "N", "number of requests (default 75000)", FIELD(count)},
                         {0, "flush-interval", "N", "flush after N writes (default never)",
                                 FIELD(flush_interval)},
+                        {0, "no-cache", NULL, "bypass the host's page cache", FIELD(nocache)},
                         {0, "json", NULL, "machine-readable output", FIELD(json)}}},
 };
 
-/* bench has one option more than fits above. */
-static const struct option_def no_cache = {
-        0, "no-cache", NULL, "bypass the host's page cache", FIELD(nocache)};
-
 static const struct option_def *option_at(const struct command *cmd, unsigned i)
 {
-	if (i < OPTIONS_MAX && cmd->option[i].name)
-		return &cmd->option[i];
-	return i == OPTIONS_MAX && cmd->run == img_bench ? &no_cache : NULL;
+	return cmd->option[i].name ? &cmd->option[i] : NULL;
 }
 
 /* --- help --- */
@@ -90,7 +85,7 @@ static void print_command(FILE *f, const struct command *cmd)
 	if (cmd->more)
 		fprintf(f, "%s\n", cmd->more);
 	fprintf(f, "\noptions:\n");
-	for (unsigned i = 0; i <= OPTIONS_MAX; i++) {
+	for (unsigned i = 0; i < OPTIONS_MAX; i++) {
 		if (option_at(cmd, i))
 			print_option(f, option_at(cmd, i));
 	}
@@ -113,11 +108,11 @@ static void print_help(FILE *f)
 
 static int unknown_option(const struct command *cmd, const char *word, struct err *e)
 {
-	const char *names[OPTIONS_MAX + 2], *near;
+	const char *names[OPTIONS_MAX + 1], *near;
 	size_t n = 0, len = strcspn(word, "=");
 	char plain[64];
 
-	for (unsigned i = 0; i <= OPTIONS_MAX; i++) {
+	for (unsigned i = 0; i < OPTIONS_MAX; i++) {
 		if (option_at(cmd, i))
 			names[n++] = option_at(cmd, i)->name;
 	}
@@ -135,7 +130,7 @@ static const struct option_def *find_option(const struct command *cmd, const cha
 	size_t len = strcspn(word, "=");
 
 	*value = NULL;
-	for (unsigned i = 0; i <= OPTIONS_MAX; i++) {
+	for (unsigned i = 0; i < OPTIONS_MAX; i++) {
 		const struct option_def *d = option_at(cmd, i);
 
 		if (!d)
