@@ -262,7 +262,7 @@ static void config_read(struct pci_dev *d, unsigned off, unsigned size, u32 *val
 	got = (u32)virtio_modern_read(v, w.off, w.size);
 	pthread_mutex_unlock(&v->lock);
 	put_le32(bytes, *val);
-	for (unsigned n = 0; n < size; n++)
+	for (unsigned n = 0; n < size && n < 4; n++)
 		if (off + n >= data && off + n < data + 4)
 			bytes[n] = (u8)(got >> 8 * (off + n - data));
 	*val = get_le32(bytes);
