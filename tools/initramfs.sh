@@ -1,17 +1,18 @@
 #!/bin/sh
 # Builds a small initramfs from Debian's busybox: a root shell on the console, and `poweroff`,
 # `reboot` and `halt` that work. Prints the path of the result.
-# usage: tools/initramfs.sh [OUT [KERNELDIR [MODULE...]]]
+# usage: tools/initramfs.sh [OUT [KERNEL [PROGRAM...]]]
 #
-# MODULEs (paths below KERNELDIR/modules/kernel, without .ko) are packed and loaded before the
-# shell starts. If the kernel command line has `xhyve.run=COMMAND`, it runs COMMAND (with _ for
-# spaces) and switches the machine off.
+# KERNEL is a kernel of tools/kernel.sh: the modules of its disks and file systems are packed and loaded
+# before the shell starts. PROGRAMs of the host are packed with the libraries that they need.
+# If the kernel command line has `xhyve.run=COMMAND`, it runs COMMAND (with _ for spaces) and switches
+# the machine off.
 set -eu
 
 out=${1:-${XHYVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xhyve}/initramfs.cpio.gz}
-kdir=${2:-}
-[ $# -lt 2 ] || shift 2
-[ -n "$kdir" ] || set --
+modules=
+[ -z "${2:-}" ] || modules=$(dirname "$2")/modules/kernel
+[ $# -lt 2 ] && set -- || shift 2
 
 busybox=/bin/busybox
 [ -x "$busybox" ] || { echo "initramfs: $busybox is missing (package busybox-static)" >&2; exit 1; }
@@ -20,11 +21,29 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 mkdir -p "$root/bin" "$root/proc" "$root/sys" "$root/dev" "$root/tmp" "$root/mnt" "$root/lib/modules" "$root/etc"
 cp "$busybox" "$root/bin/busybox"
-for m in "$@"; do
-	f="$kdir/modules/kernel/$m.ko"
-	[ -e "$f" ] || continue
-	cp "$f" "$root/lib/modules/"
-	echo "$(basename "$m").ko" >>"$root/lib/modules/order"
+
+# In the order of loading. What a kernel has built in is no file here.
+if [ -n "$modules" ]; then
+	for m in drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev \
+		drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci drivers/block/virtio_blk \
+		lib/crc16 crypto/crc32c_generic fs/mbcache fs/jbd2/jbd2 fs/ext4/ext4; do
+		f=$modules/$m.ko
+		[ -e "$f" ] || f=$f.xz
+		[ -e "$f" ] || continue
+		name=$(basename "$m").ko
+		case "$f" in *.xz) xz -dc "$f" >"$root/lib/modules/$name" ;; *) cp "$f" "$root/lib/modules/" ;; esac
+		echo "$name" >>"$root/lib/modules/order"
+	done
+fi
+
+# A program and its libraries keep their paths, which the dynamic linker has built in.
+for p in "$@"; do
+	cp -L "$p" "$root/bin/"
+	case "$p" in */mkfs.ext?) cp /etc/mke2fs.conf "$root/etc/" ;; esac
+	for lib in $(ldd "$p" | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) .*/\1/p'); do
+		mkdir -p "$root$(dirname "$lib")"
+		[ -e "$root$lib" ] || cp -L "$lib" "$root$lib"
+	done
 done
 cat >"$root/init" <<'EOF'
 #!/bin/busybox sh
@@ -36,7 +55,7 @@ mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts
 mount -t devpts pts /dev/pts 2>/dev/null
 if [ -e /lib/modules/order ]; then
-	while read -r m; do insmod "/lib/modules/$m"; done </lib/modules/order
+	while read -r m; do insmod "/lib/modules/$m" 2>/dev/null; done </lib/modules/order
 fi
 # busybox's own applets talk to init; there is none here, so functions ask the kernel.
 cat >/etc/shrc <<'FUNCTIONS'
@@ -63,6 +82,6 @@ while :; do
 done
 EOF
 chmod +x "$root/init"
-(cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | gzip -9n) >"$out.tmp"
-mv "$out.tmp" "$out"
+(cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 | gzip -9n) >"$out.$$"
+mv "$out.$$" "$out"
 echo "$out"

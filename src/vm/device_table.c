@@ -4,11 +4,18 @@
  */
 #include "vm/device_table.h"
 
+#include "block/image.h"
 #include "console/console.h"
 
 static int check_tty(const char *config, struct err *e)
 {
 	return config[0] ? console_check(config, e) : 0;
+}
+
+static int check_disk(const char *config, struct err *e)
+{
+	struct image_spec spec;
+	return image_parse(&spec, config, e);
 }
 
 /* The original ignores whatever follows a host bridge; so do scripts. */
@@ -37,7 +44,7 @@ const struct device_type device_types[] = {
         {.name = "virtio-blk",
                 .description = "virtual disk",
                 .config_help = "PATH[,OPTION...]",
-                .flags = DEVICE_ABSENT},
+                .check = check_disk},
         {.name = "virtio-net",
                 .alias = "virtio-tap",
                 .description = "virtual network card",

@@ -9,6 +9,7 @@
 #include "vm/machine.h"
 
 #include "base/log.h"
+#include "block/image.h"
 #include "console/console.h"
 #include "dev/bvmport.h"
 #include "dev/dummy.h"
@@ -23,6 +24,7 @@
 #include "dev/pm.h"
 #include "dev/ps2ctl.h"
 #include "dev/uart16550.h"
+#include "dev/virtio_blk.h"
 #include "vm/device_table.h"
 #include "vm/serial.h"
 #include "vm/vm_int.h"
@@ -51,10 +53,13 @@ static const struct board_com com_table[CONFIG_LPC_PORTS] = {{0x3f8, 4}, {0x2f8,
 struct slot_dev {
 	const struct slot_config *config;
 	struct pci_dev *pci;
+	struct block *disk; /* of disk devices */
+	bool built;         /* the device was constructed */
 	union {
 		struct pci_dev bridge;
 		struct lpc lpc;
 		struct dummy dummy;
+		struct virtio_blk *blk;
 	};
 };
 
@@ -388,29 +393,123 @@ static int build_chips(struct machine *m, struct err *e)
 
 /* --- PCI devices --- */
 
-static int construct(struct machine *m, struct slot_dev *s)
+static int open_disk(struct slot_dev *s, struct err *e)
 {
-	const char *name = s->config->type->name;
+	struct image_spec spec;
+	int rc = image_parse(&spec, s->config->config, e);
 
-	if (strcmp(name, "lpc") == 0) {
-		s->pci = &s->lpc.pci;
-		m->lpc = s;
-		return lpc_init(&s->lpc);
-	}
-	if (strcmp(name, "dummy") == 0) {
-		s->pci = &s->dummy.pci;
-		return dummy_init(&s->dummy);
-	}
-	s->pci = &s->bridge;
-	return hostbridge_init(&s->bridge, strcmp(name, "amd_hostbridge") == 0);
+	return rc < 0 ? rc : image_open(&s->disk, &spec, IMAGE_CREATE, &host_io, e);
 }
 
+static int build_virtio_blk(struct machine *m, struct slot_dev *s, struct err *e)
+{
+	int rc = open_disk(s, e);
+
+	if (rc < 0)
+		return rc;
+	const struct virtio_blk_config c = {.mem = &m->vm->mem,
+	        .block = s->disk,
+	        .ncpus = m->vm->config->ncpus,
+	        .msi_only = m->vm->config->msi_only};
+	rc = virtio_blk_create(&s->blk, &c);
+	if (rc < 0)
+		return err_errno(e, rc, "cannot be made");
+	s->pci = virtio_blk_pci(s->blk);
+	s->built = true;
+	return 0;
+}
+
+static int chip_result(int rc, struct err *e)
+{
+	return rc < 0 ? err_errno(e, rc, "cannot be made") : 0;
+}
+
+static int build_lpc(struct machine *m, struct slot_dev *s, struct err *e)
+{
+	s->pci = &s->lpc.pci;
+	s->built = true;
+	m->lpc = s;
+	return chip_result(lpc_init(&s->lpc), e);
+}
+
+static int build_dummy(struct machine *m, struct slot_dev *s, struct err *e)
+{
+	s->pci = &s->dummy.pci;
+	s->built = true;
+	return chip_result(dummy_init(&s->dummy), e);
+}
+
+static int build_hostbridge(struct machine *m, struct slot_dev *s, struct err *e)
+{
+	s->pci = &s->bridge;
+	s->built = true;
+	return chip_result(
+	        hostbridge_init(&s->bridge, strcmp(s->config->type->name, "amd_hostbridge") == 0), e);
+}
+
+static void end_plain(struct slot_dev *s)
+{
+	pci_dev_fini(s->pci);
+}
+
+static void end_dummy(struct slot_dev *s)
+{
+	dummy_fini(&s->dummy);
+}
+
+static void end_virtio_blk(struct slot_dev *s)
+{
+	virtio_blk_destroy(s->blk);
+}
+
+static void resize_virtio_blk(struct slot_dev *s)
+{
+	virtio_blk_resized(s->blk);
+}
+
+/* How each emulation of the device table is made and taken apart. */
+static const struct slot_ops {
+	const char *name;
+	int (*build)(struct machine *m, struct slot_dev *s, struct err *e); /* sets pci, built */
+	void (*end)(struct slot_dev *s);
+	void (*resized)(struct slot_dev *s); /* a disk's file may have grown; NULL: no disk */
+} slot_ops[] = {
+        {"hostbridge", build_hostbridge, end_plain, NULL},
+        {"amd_hostbridge", build_hostbridge, end_plain, NULL},
+        {"lpc", build_lpc, end_plain, NULL},
+        {"dummy", build_dummy, end_dummy, NULL},
+        {"virtio-blk", build_virtio_blk, end_virtio_blk, resize_virtio_blk},
+};
+
+static const struct slot_ops *ops_of(const struct slot_dev *s)
+{
+	for (size_t n = 0; n < ARRAY_SIZE(slot_ops); n++)
+		if (strcmp(slot_ops[n].name, s->config->type->name) == 0)
+			return &slot_ops[n];
+	BUG("no constructor for %s", s->config->type->name);
+}
+
+/* A disk that cannot be closed well has lost data: that is said, whatever else happens. */
 static void destruct(struct machine *m, struct slot_dev *s)
 {
-	if (strcmp(s->config->type->name, "dummy") == 0)
-		dummy_fini(&s->dummy);
-	else
-		pci_dev_fini(s->pci);
+	if (s->built)
+		ops_of(s)->end(s);
+	int rc = block_close(s->disk);
+	if (rc < 0)
+		log_error("-s %u:%u,%s: not everything that was written is safe: %s", s->config->slot,
+		        s->config->func, s->config->config, strerror(-rc));
+}
+
+/* Puts the option before a message that does not name it. */
+static int slot_error(const struct slot_dev *s, int rc, struct err *e)
+{
+	char text[sizeof(e->text)];
+	int status = e->status;
+
+	memcpy(text, e->text, sizeof(text));
+	err_set(e, rc, "-s %u:%u,%s: %s", s->config->slot, s->config->func, s->config->type->name, text);
+	e->status = status;
+	return rc;
 }
 
 static int build_slots(struct machine *m, struct err *e)
@@ -425,13 +524,14 @@ static int build_slots(struct machine *m, struct err *e)
 		int rc;
 
 		s->config = &c->slots[n];
-		rc = construct(m, s);
 		m->nslots++;
-		if (rc == 0)
+		rc = ops_of(s)->build(m, s, e);
+		if (rc == 0) {
 			rc = pci_add(&m->pci, s->pci, s->config->bus, s->config->slot, s->config->func);
+			chip_result(rc, e);
+		}
 		if (rc < 0)
-			return err_errno(e, rc, "-s %u:%u,%s", s->config->slot, s->config->func,
-			        s->config->type->name);
+			return slot_error(s, rc, e);
 	}
 	if (pci_assign(&m->pci) < 0)
 		return err_set(e, -ENOSPC, "-s: the devices' registers do not fit their address windows");
@@ -629,6 +729,13 @@ bool machine_power_button(struct machine *m)
 		return false;
 	pm_power_button(&m->pm);
 	return true;
+}
+
+void machine_disks_changed(struct machine *m)
+{
+	for (unsigned n = 0; n < m->nslots; n++)
+		if (ops_of(&m->slots[n])->resized)
+			ops_of(&m->slots[n])->resized(&m->slots[n]);
 }
 
 void machine_stop(struct machine *m)

@@ -22,6 +22,8 @@ int machine_boot(struct machine *m, struct x86_state *bsp, struct err *e);
 /* Presses the power button; false if the guest does not listen to it. */
 bool machine_power_button(struct machine *m);
 
+/* The files and devices behind disks may have grown: those that have are announced to the guest. */
+void machine_disks_changed(struct machine *m);
 /* CPUs have stopped: devices finish what they have and drain. */
 void machine_stop(struct machine *m);
 void machine_destroy(struct machine *m);

@@ -1,7 +1,8 @@
 /*
  * The first request to stop presses the ACPI power button, if the guest listens; a guest without
  * ACPI, and the second request, end the machine at once (status 100: the guest did not choose it).
- * Every way goes through vm_stop, so device data and terminal are safe.
+ * Every way goes through vm_stop, so device data and terminal are safe. SIGUSR1 makes the disks look at
+ * the size of their files and devices again.
  */
 #include "vm/signals.h"
 
@@ -19,6 +20,7 @@ static void fill(sigset_t *set)
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGUSR1);
 }
 
 void signals_block(void)
@@ -44,8 +46,12 @@ static void on_signal(void *opaque, u32 revents)
 	struct vm *vm = opaque;
 	struct signalfd_siginfo info;
 
-	while (read(vm->signal_fd.fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-		vm_ask_to_stop(vm);
+	while (read(vm->signal_fd.fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGUSR1)
+			machine_disks_changed(vm->machine);
+		else
+			vm_ask_to_stop(vm);
+	}
 }
 
 int signals_watch(struct vm *vm, struct err *e)

@@ -30,9 +30,11 @@ def kernel(package="linux-image-cloud-amd64"):
     return _tool("kernel.sh", package)
 
 
-def initramfs():
-    """Path of the busybox initramfs."""
-    return _tool("initramfs.sh")
+def initramfs(package="linux-image-cloud-amd64", programs=()):
+    """Path of a busybox initramfs with the kernel's disk drivers and programs of the host."""
+    name = "-".join(["initramfs", package, *[pathlib.Path(p).name for p in programs]])
+    out = pathlib.Path(kernel(package)).parents[2] / f"{name}.cpio.gz"
+    return _tool("initramfs.sh", str(out), kernel(package), *programs)
 
 
 class Machine:
@@ -45,9 +47,9 @@ class Machine:
         self.child.delaybeforesend = None
 
     @classmethod
-    def linux(cls, *args, package="linux-image-cloud-amd64", cmdline="console=ttyS0"):
+    def linux(cls, *args, package="linux-image-cloud-amd64", cmdline="console=ttyS0", programs=()):
         """A stock kernel with the busybox initramfs."""
-        return cls([*args, "-f", f"kexec,{kernel(package)},{initramfs()},{cmdline}"])
+        return cls([*args, "-f", f"kexec,{kernel(package)},{initramfs(package, programs)},{cmdline}"])
 
     def expect(self, what, timeout=BOOT_LIMIT):
         """Waits for a regular expression; a dead or silent machine fails with its last output."""
