@@ -163,5 +163,5 @@ int journal_replay(const struct host_io *io, const char *path,
 		return fd == -ENOENT ? 0 : fd;
 	int r = replay_file(io, fd, fn, opaque);
 	io->ops->close(io, fd);
-	return r;
+	return r < 0 ? r : 1;
 }

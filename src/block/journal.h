@@ -43,7 +43,7 @@ void journal_close(struct journal *j, bool clean);
 
 /*
  * Calls fn for each valid record of the journal at path, in order, if it is of this boot of the host; fn < 0
- * ends it. 0, also when there is none; -errno.
+ * ends it. 1 when there is a journal, whether it counted or not; 0 when there is none; -errno.
  */
 int journal_replay(const struct host_io *io, const char *path,
         int (*fn)(void *opaque, const struct journal_change *c), void *opaque);

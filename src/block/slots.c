@@ -116,6 +116,12 @@ static bool find_hole(struct slots *s, u32 want, u64 *first, u32 *got)
 	return false;
 }
 
+u64 slots_free_run(const struct slots *s, u64 *at)
+{
+	*at = next_slot(s, *at, s->end, false);
+	return next_slot(s, *at, s->end, true) - *at;
+}
+
 int slots_alloc(struct slots *s, u32 want, u64 *first, u32 *got)
 {
 	if (!find_hole(s, want, first, got)) {

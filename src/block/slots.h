@@ -32,3 +32,6 @@ void slots_give(struct slots *s, u64 slot);
 
 /* Takes a run of up to want neighbouring slots, *got of them (at least 1). -ENOSPC, -ENOMEM. */
 int slots_alloc(struct slots *s, u32 want, u64 *first, u32 *got);
+
+/* The first run of free slots at or after *at and below end: *at and its length, 0 when there is none. */
+u64 slots_free_run(const struct slots *s, u64 *at);

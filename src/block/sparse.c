@@ -409,10 +409,13 @@ static struct sparse *sparse_alloc_state(const struct sparse_config *c)
 	return NULL;
 }
 
-/* Checks what can be checked quickly; a larger table is looked at segment by segment when it is written. */
+/*
+ * Checks what can be checked quickly; a larger table is looked at segment by segment when it is written,
+ * unless the last process was killed: then its leftovers are looked for everywhere.
+ */
 static int check_tables(struct sparse *s, struct err *e)
 {
-	if (s->b.ro || s->g.entries * sizeof(u32) > EAGER_SCAN_MAX)
+	if (s->b.ro || (s->g.entries * sizeof(u32) > EAGER_SCAN_MAX && !s->unclean))
 		return 0;
 	for (u32 i = 0; i < s->g.nseg; i++) {
 		int r = sparse_prepare(s, i);

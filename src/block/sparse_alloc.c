@@ -157,6 +157,17 @@ static int cover_slots(struct sparse *s, struct segment *seg, u64 largest)
 	return r;
 }
 
+/*
+ * A process that died had slots in quarantine, or filled and not yet named: nobody needs what is in
+ * them. The table on the host does not name them either, so their storage can go.
+ */
+static void free_leftovers(struct sparse *s, struct segment *seg, const struct slots *slots)
+{
+	u64 at = 0, n;
+	for (; (n = slots_free_run(slots, &at)) != 0; at += n)
+		rawfile_free(&seg->file, at * s->g.sector, n * s->g.sector);
+}
+
 static int prepare(struct sparse *s, u32 segment)
 {
 	struct segment *seg = &s->seg[segment];
@@ -176,6 +187,8 @@ static int prepare(struct sparse *s, u32 segment)
 		}
 		return r;
 	}
+	if (s->unclean)
+		free_leftovers(s, seg, &slots);
 	seg->slots = slots;
 	__atomic_store_n(&seg->state, SEGMENT_READY, __ATOMIC_RELEASE);
 	return 0;

@@ -172,6 +172,18 @@ static int check_replay(struct replay *p)
 	return r;
 }
 
+/*
+ * The process may have died after it wrote the table and before it synced it. What the table no longer
+ * names is free from now on, so the table must be durable first.
+ */
+static int sync_leftover_table(struct sparse *s, struct err *e)
+{
+	if (!s->unclean || s->b.ro)
+		return 0;
+	int r = s->io->ops->datasync(s->io, s->lut.fd);
+	return r < 0 ? err_errno(e, r, "%s.lut", s->path) : 0;
+}
+
 static int finish_replay(struct replay *p, struct err *e)
 {
 	struct sparse *s = p->s;
@@ -179,7 +191,7 @@ static int finish_replay(struct replay *p, struct err *e)
 	if (r == -EUCLEAN) {
 		log_warn("%s: the journal does not fit the table and is not used", s->path);
 		lut_forget(&s->lut);
-		return 0;
+		return sync_leftover_table(s, e);
 	}
 	if (r == 0 && !s->b.ro)
 		r = write_table(s, p->change, p->n);
@@ -193,10 +205,11 @@ int sparse_recover(struct sparse *s, struct err *e)
 	image_journal_name(name, sizeof(name), s->path);
 	p.touched = calloc(s->g.nseg, sizeof(bool));
 	int r = p.touched ? journal_replay(s->io, name, replay_change, &p) : -ENOMEM;
+	s->unclean = r > 0;
 	if (r < 0)
 		err_errno(e, r, "%s", name);
-	else if (p.n)
-		r = finish_replay(&p, e);
+	else
+		r = p.n ? finish_replay(&p, e) : sync_leftover_table(s, e);
 	free(p.change);
 	free(p.touched);
 	return r;

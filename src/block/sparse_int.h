@@ -59,6 +59,7 @@ struct sparse {
 	struct journal journal;
 	bool journaled; /* atomic: there is a journal that can be relied on */
 	bool journal_open;
+	bool unclean;            /* a journal was left: storage of free slots may be left too */
 	pthread_mutex_t prepare; /* one segment is scanned at a time */
 	pthread_mutex_t lock;    /* everything below */
 	pthread_cond_t changed;
@@ -104,5 +105,5 @@ void sparse_reap(struct sparse *s);
 int sparse_commit(struct sparse *s);
 /* Under lock, which it lets go of; for a caller that needs room in the collecting generation. */
 int sparse_commit_locked(struct sparse *s);
-/* Takes a dead process's journal into the table. */
+/* Takes a dead process's journal into the table; notes in unclean that there was one. */
 int sparse_recover(struct sparse *s, struct err *e);
