@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 
+import pexpect
 import pytest
 
 from machine import XHYVE, Machine
@@ -142,16 +143,15 @@ def interrupted_run(m, rng):
     m.child.sendline("i=0; while :; do i=$((i+1)); dd if=/dev/urandom of=/mnt/w$((i%16)) bs=4k "
                      "count=$((i*7%90+1)) 2>/dev/null; md5sum /mnt/w$((i%16)) >/mnt/s$((i%16)); sync; "
                      "echo SYN''CED $i; [ $((i%5)) = 0 ] && fstrim /mnt; done")
+    last = 0
     for _ in range(rng.randrange(3, 9)):
-        m.expect(r"SYNCED \d+\r\n")
+        m.expect(r"SYNCED (\d+)\r\n")
+        last = int(m.child.match.group(1))
     time.sleep(rng.random() * 0.3)
     m.child.kill(signal.SIGKILL)
-    rest = m.child.before or ""
-    try:
-        rest += m.child.read()
-    except OSError:
-        pass
-    return max([int(n) for n in re.findall(r"SYNCED (\d+)", (m.child.after or "") + rest)] or [0])
+    while m.child.expect([r"SYNCED (\d+)\r\n", pexpect.EOF]) == 0:
+        last = int(m.child.match.group(1))
+    return last
 
 
 @pytest.mark.skipif(len(TOOLS) < 2, reason="e2fsprogs is not installed")
