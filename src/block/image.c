@@ -247,7 +247,9 @@ static int check_table(struct opening *o, u32 present)
 	bool grown = !o->has_meta && st.size < need && st.size % part == 0 && st.size / part >= 1;
 	if (present < o->g.nseg && !(grown && st.size / part <= present))
 		return missing_segment(o, present);
-	if (st.size == need || (st.size > need && !o->has_meta))
+	/* longer: what follows is of a resize that was cut off (all absent), or of a size that was rounded
+	 * down */
+	if (st.size >= need)
 		return 0;
 	if (!grown || o->s->ro)
 		return err_set(o->e, -EINVAL,

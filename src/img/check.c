@@ -124,9 +124,10 @@ int check_sparse(struct spimage *img, const struct img_ctx *c, struct findings *
 	        .shared = on_shared,
 	        .leak = on_leak};
 	u64 need = 4 * img->g.entries;
-	int r = 0;
+	bool absent; /* a longer table may end in absent entries: a resize was cut off */
+	int r = spimage_tail_absent(img, need, &absent, e);
 
-	if (img->table_bytes != need) {
+	if (!r && (img->table_bytes < need || !absent)) {
 		enum finding_kind kind = img->table_bytes < need ? FOUND_TABLE_SHORT : FOUND_TABLE_LONG;
 
 		findings_add(f, &(struct finding){.kind = kind, .off = img->table_bytes, .len = need});

@@ -156,23 +156,16 @@ static int extend_table(struct repair *rp, u64 need, struct err *e)
 /* Only what says nothing may be cut off: else the geometry that was given is wrong, and not the table. */
 static int cut_table(struct repair *rp, u64 need, struct err *e)
 {
-	u64 len = rp->img->table_bytes - need;
-	u8 buf[4096];
-	int r;
+	bool absent;
+	int r = spimage_tail_absent(rp->img, need, &absent, e);
 
-	for (u64 at = 0; at < len; at += sizeof(buf)) {
-		u64 n = MIN(len - at, sizeof(buf));
-
-		r = hostio_read(rp->img->io, rp->img->table, buf, n, need + at);
-		if (r)
-			return err_errno(e, r, "%s.lut", rp->img->path);
-		if (buf[0] != 0xff || memcmp(buf, buf + 1, n - 1) != 0)
-			return err_set(e, -EINVAL,
-			        "%s.lut is too long, and what is too much has data: size=, split= or "
-			        "sectorsize= "
-			        "is not what the image was made with",
-			        rp->img->path);
-	}
+	if (r)
+		return r;
+	if (!absent)
+		return err_set(e, -EINVAL,
+		        "%s.lut is too long, and what is too much has data: size=, split= or "
+		        "sectorsize= is not what the image was made with",
+		        rp->img->path);
 	r = rp->img->io->ops->truncate(rp->img->io, rp->img->table, need);
 	if (r < 0)
 		return err_errno(e, r, "%s.lut", rp->img->path);

@@ -1,10 +1,10 @@
 /*
  * resize: changes the size of a disk.
  *
- * To grow, files are added first, then the sidecar names the new size, then the table is extended. To
- * get smaller, the table is cut, the sidecar changed, and then files that are not needed go. Where an
- * interruption leaves the table and the sidecar different, what differs is empty, and "repair" completes
- * the change.
+ * To grow, files are added first, then the table is extended, then the sidecar names the new size. To get
+ * smaller, the entries behind the new end become absent, the sidecar changes, and then the table is cut and
+ * files that are not needed go. An interruption leaves at worst a table with absent entries behind its
+ * end and files that nobody needs: the image works, with its old or its new size.
  */
 #include "img/spimage.h"
 
@@ -154,22 +154,23 @@ static int drop_segments(struct resize *z, u32 from, u32 to, struct err *e)
 	return 0;
 }
 
-static int extend_table(struct resize *z, struct spimage *img, struct err *e)
+/* Makes entries [from, to) absent, also where the table is not that long yet. */
+static int blank_table(struct spimage *img, u64 from, u64 to, const char *path, struct err *e)
 {
 	u32 *blank = malloc(SP_CHUNK * sizeof(*blank));
-	int r = blank ? 0 : err_errno(e, -ENOMEM, "%s", z->spec.path);
+	int r = blank ? 0 : err_errno(e, -ENOMEM, "%s", path);
 
 	if (!r)
 		memset(blank, 0xff, SP_CHUNK * sizeof(*blank));
-	for (u64 at = z->old.entries; !r && at < z->new.entries; at += SP_CHUNK)
-		r = spimage_write(img, at, (u32)MIN(z->new.entries - at, SP_CHUNK), blank, e);
+	for (u64 at = from; !r && at < to; at += SP_CHUNK)
+		r = spimage_write(img, at, (u32)MIN(to - at, SP_CHUNK), blank, e);
 	free(blank);
 	return r ? r : spimage_sync(img, e);
 }
 
-static int cut_table(struct resize *z, struct spimage *img, struct err *e)
+static int cut_table(struct resize *z, struct spimage *img, u64 entries, struct err *e)
 {
-	int r = img->io->ops->truncate(img->io, img->table, 4 * z->new.entries);
+	int r = img->io->ops->truncate(img->io, img->table, 4 * entries);
 
 	return r < 0 ? err_errno(e, r, "%s.lut", z->spec.path) : spimage_sync(img, e);
 }
@@ -192,23 +193,28 @@ static int grow(struct resize *z, struct spimage *img, struct err *e)
 
 	if (!r)
 		r = sync_names(z, e);
+	if (!r && img)
+		r = blank_table(img, z->old.entries, z->new.entries, z->spec.path, e);
 	if (!r)
 		r = store_meta(z, e);
 	if (r) {
 		struct err ignored;
 
+		if (img)
+			cut_table(z, img, z->old.entries, &ignored);
 		drop_segments(z, z->old.nseg, z->new.nseg, &ignored);
-		return r;
 	}
-	return img ? extend_table(z, img, e) : 0;
+	return r;
 }
 
 static int cut(struct resize *z, struct spimage *img, struct err *e)
 {
-	int r = img ? cut_table(z, img, e) : 0;
+	int r = img ? blank_table(img, z->new.entries, z->old.entries, z->spec.path, e) : 0;
 
 	if (!r)
 		r = store_meta(z, e);
+	if (!r && img)
+		r = cut_table(z, img, z->new.entries, e);
 	if (!r)
 		r = drop_segments(z, z->new.nseg, z->old.nseg, e);
 	return r ? r : sync_names(z, e);
@@ -223,10 +229,11 @@ static int resize_sparse(struct resize *z, struct err *e)
 
 	if (r)
 		return r;
-	if (img->table_bytes != 4 * z->old.entries)
-		r = err_set(e, -EUCLEAN,
-		        "%s.lut has not the length it should have: use xhyve-img repair first", z->spec.path);
-	else
+	if (img->table_bytes < 4 * z->old.entries)
+		r = err_set(e, -EUCLEAN, "%s.lut is too short: use xhyve-img repair first", z->spec.path);
+	else if (img->table_bytes > 4 * z->old.entries) /* another resize was cut off */
+		r = cut_table(z, img, z->old.entries, e);
+	if (!r)
 		r = z->size > z->old.size ? grow(z, img, e) : cut(z, img, e);
 	spimage_close(img);
 	return r;

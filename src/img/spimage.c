@@ -233,3 +233,19 @@ u64 slot_map_next(const struct slot_map *m, u64 from, bool named)
 	}
 	return m->base + MIN(i, m->n);
 }
+
+int spimage_tail_absent(const struct spimage *img, u64 need, bool *absent, struct err *e)
+{
+	u8 buf[4096];
+
+	*absent = true;
+	for (u64 at = need; *absent && at < img->table_bytes; at += sizeof(buf)) {
+		u64 n = MIN(img->table_bytes - at, sizeof(buf));
+		int r = hostio_read(img->io, img->table, buf, n, at);
+
+		if (r)
+			return err_errno(e, r, "%s.lut", img->path);
+		*absent = buf[0] == 0xff && memcmp(buf, buf + 1, n - 1) == 0;
+	}
+	return 0;
+}

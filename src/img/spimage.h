@@ -81,3 +81,6 @@ static inline bool slot_map_has(const struct slot_map *m, u64 slot)
 
 /* First slot >= from of the window that is (not) named; base + n if there is none. */
 u64 slot_map_next(const struct slot_map *m, u64 from, bool named);
+
+/* Is what follows the first need bytes of the table absent entries only (or nothing)? */
+int spimage_tail_absent(const struct spimage *img, u64 need, bool *absent, struct err *e);

@@ -145,11 +145,13 @@ static void test_table_length(void **state)
 	rig_expect(g, "repair v", IMG_OK);
 	rig_expect(g, "check v", IMG_OK);
 	expect_vector_image("short table");
+	/* absent entries behind the end: a resize was cut off, nothing is wrong */
 	rig_fill("v.lut", 64, 0xff, 32);
-	rig_expect(g, "check v", IMG_CORRUPT);
+	rig_expect(g, "check v", IMG_OK);
 	rig_expect(g, "repair v", IMG_OK);
 	assert_int_equal(rig_size("v.lut"), 64);
 	rig_entry("v", 16, 0);
+	rig_expect(g, "check v", IMG_CORRUPT);
 	rig_expect(g, "repair v", IMG_FAILED);
 	rig_says(g, "too long");
 }
@@ -392,6 +394,7 @@ static void test_kill_resize(void **state)
 			rig_arm(g, n);
 			status = rig_img(g, cmd[k]);
 			rig_arm(g, UINT64_MAX);
+			rig_expect(g, "check v", IMG_OK);
 			rig_img(g, "repair v");
 			rig_expect(g, "check v", IMG_OK);
 			rig_says(g, "3 of");
