@@ -9,9 +9,9 @@ set -eu
 build="gcc make meson ninja-build pkg-config python3 acpica-tools libc6-dev linux-libc-dev
 	libzydis-dev libcmocka-dev zlib1g-dev libzstd-dev liblzma-dev liblz4-dev libbz2-dev"
 run="busybox-static cpio"
-check="python3-pytest python3-pexpect mandoc dpkg"
+check="python3-pytest python3-pexpect mandoc dpkg e2fsprogs"
 lint="clang-format clang-tidy mandoc"
-bench="qemu-system-x86"
+bench="qemu-system-x86 qemu-utils"
 fuzz="clang libclang-rt-14-dev"
 
 case "${1:-all}" in
