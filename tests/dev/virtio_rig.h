@@ -284,6 +284,8 @@ static inline u16 used_idx(struct rig *r, unsigned q)
 {
 	u8 *used = mem_ptr(&r->mem, USED_AT(q), 8);
 
+	if (!used) /* never: the rig's rings are in RAM */
+		abort();
 	return __atomic_load_n((u16 *)(void *)(used + 2), __ATOMIC_ACQUIRE);
 }
 
