@@ -88,6 +88,8 @@ static int each_segment(
 		while (p.len && r == 0)
 			r = fn(&p);
 	}
+	if (write)
+		sparse_settle(s);
 	sparse_end(s, epoch);
 	return r;
 }

@@ -251,29 +251,71 @@ static void note_change(struct sparse *s, struct journal_change *c, u64 index, u
 	g->count++;
 }
 
-/*
- * The changes were noted in generation gen from position pos on; before anyone is told, they go to
- * the journal. Without one, a commit does as well. Called under lock; returns without it.
- */
-static int record_changes(struct sparse *s, u64 gen, u32 pos, const struct journal_change *c, u32 n)
+static void add_pending(struct sparse *s, struct pending *p)
+{
+	p->ticket = ++s->tickets;
+	p->next = s->pending;
+	s->pending = p;
+}
+
+static void remove_pending(struct sparse *s, struct pending *p)
+{
+	struct pending **at = &s->pending;
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	pthread_cond_broadcast(&s->changed);
+}
+
+static bool pending_before(const struct sparse *s, u64 ticket)
+{
+	for (const struct pending *p = s->pending; p; p = p->next)
+		if (p->ticket <= ticket)
+			return true;
+	return false;
+}
+
+void sparse_settle(struct sparse *s)
+{
+	pthread_mutex_lock(&s->lock);
+	u64 ticket = s->tickets;
+	while (pending_before(s, ticket))
+		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* Under lock, which it lets go of meanwhile: the changes go to the generation's area of the journal. */
+static int append(struct sparse *s, u64 gen, u32 pos, const struct journal_change *c, u32 n)
 {
 	struct generation *g = &s->gen[gen & 1];
-	bool journaled = __atomic_load_n(&s->journaled, __ATOMIC_RELAXED);
-	if (n == 0 || !journaled) {
-		pthread_mutex_unlock(&s->lock);
-		return n ? sparse_commit(s) : 0;
-	}
 	g->appending++;
 	pthread_mutex_unlock(&s->lock);
 	int r = journal_append(&s->journal, gen, pos, c, n);
 	pthread_mutex_lock(&s->lock);
 	if (--g->appending == 0)
 		pthread_cond_broadcast(&s->changed);
+	if (r < 0)
+		__atomic_store_n(&s->journaled, false, __ATOMIC_RELAXED);
+	return r;
+}
+
+/*
+ * The changes were noted in generation gen from position pos on; before anyone is told, they go to
+ * the journal. Without one, a commit does as well. Called under lock; returns without it.
+ */
+static int record_changes(struct sparse *s, u64 gen, u32 pos, const struct journal_change *c, u32 n)
+{
+	struct pending p;
+	int r = 0;
+	if (n) {
+		add_pending(s, &p);
+		bool journaled = __atomic_load_n(&s->journaled, __ATOMIC_RELAXED);
+		if (!journaled || append(s, gen, pos, c, n) < 0)
+			r = sparse_commit_locked(s);
+		remove_pending(s, &p);
+	}
 	pthread_mutex_unlock(&s->lock);
-	if (r == 0)
-		return 0;
-	__atomic_store_n(&s->journaled, false, __ATOMIC_RELAXED);
-	return sparse_commit(s);
+	return r;
 }
 
 int sparse_publish(struct sparse *s, u32 segment, u64 index, u64 slot, u32 n, u32 *leading)

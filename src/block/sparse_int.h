@@ -41,6 +41,16 @@ struct slot_list {
 	u32 n, cap;
 };
 
+/*
+ * A change of the live table that is not in the journal yet. Requests see it at once, and what they make of
+ * it must not be acknowledged before the change itself would survive: so every writing request ends by
+ * waiting for the changes that were pending then.
+ */
+struct pending {
+	struct pending *next;
+	u64 ticket;
+};
+
 /* Changes of the live table that one commit takes to the file. */
 struct generation {
 	struct lut_change *change; /* JOURNAL_RECORDS of them */
@@ -65,7 +75,9 @@ struct sparse {
 	pthread_cond_t changed;
 	u64 collecting, done; /* generations: taking changes; last in the file */
 	bool committing, reaping;
-	int failed;               /* a commit failed: none will follow */
+	int failed; /* a commit failed: none will follow */
+	struct pending *pending;
+	u64 tickets;              /* given out */
 	struct generation gen[2]; /* by the lowest bit of the number */
 	struct slot_list wait;    /* committed, waits for its turn in grace */
 	struct slot_list grace;   /* waits for requests of the epoch before */
@@ -78,6 +90,8 @@ struct sparse {
 /* A request's time inside. */
 u32 sparse_begin(struct sparse *s);
 void sparse_end(struct sparse *s, u32 epoch);
+/* Before a writing request ends: everything that it can have seen survives the process now. */
+void sparse_settle(struct sparse *s);
 
 /* Before a segment is first written: reads its part of the table, finds the free slots. -EUCLEAN: damage. */
 int sparse_prepare(struct sparse *s, u32 segment);
