@@ -147,9 +147,9 @@ int sparse_scan(struct sparse *s, u32 segment, struct slots *slots, u64 *largest
 	return r;
 }
 
-/* The file holds every slot that is named, so that zeros are read from it and nothing else is put there. */
-static int cover_slots(struct sparse *s, struct segment *seg, u64 largest)
+int sparse_cover(struct sparse *s, u32 segment, u64 largest)
 {
+	const struct segment *seg = &s->seg[segment];
 	struct host_stat st;
 	int r = s->io->ops->stat(s->io, seg->file.fd, &st);
 	if (r == 0 && largest * s->g.sector > st.size)
@@ -176,7 +176,7 @@ static int prepare(struct sparse *s, u32 segment)
 	slots_init(&slots, s->g.per_segment);
 	int r = sparse_scan(s, segment, &slots, &largest, &sector);
 	if (r == 0)
-		r = cover_slots(s, seg, largest);
+		r = sparse_cover(s, segment, largest);
 	if (r < 0) {
 		slots_fini(&slots);
 		if (r == -EUCLEAN) {

@@ -167,6 +167,8 @@ static int check_replay(struct replay *p)
 		r = sparse_scan(s, i, &slots, &largest, &sector);
 		slots_fini(&slots);
 		if (r == 0 && !s->b.ro)
+			r = sparse_cover(s, i, largest);
+		if (r == 0 && !s->b.ro)
 			r = s->io->ops->datasync(s->io, s->seg[i].file.fd);
 	}
 	return r;

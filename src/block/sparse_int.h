@@ -99,6 +99,10 @@ int sparse_prepare(struct sparse *s, u32 segment);
  */
 int sparse_scan(struct sparse *s, u32 segment, struct slots *slots, u64 *largest, u64 *sector);
 
+/* The segment's file holds every slot below largest, so that zeros are read there and nothing else is put
+ * there. */
+int sparse_cover(struct sparse *s, u32 segment, u64 largest);
+
 /* Takes up to want neighbouring slots of the segment. */
 int sparse_alloc(struct sparse *s, u32 segment, u32 want, u64 *slot, u32 *got);
 void sparse_unalloc(struct sparse *s, u32 segment, u64 slot, u32 n);
