@@ -1,7 +1,7 @@
 #!/bin/sh
-# All tests: unit, chip, instruction and guest tests plainly and under ASan + UBSan, the layer check,
-# and whole machines with stock kernels. Ends with the line `N passed, N failed`; exit status 1 when
-# anything failed.
+# All tests: unit, chip, instruction, guest and crash tests plainly and under ASan + UBSan, the layer
+# check, disk images against a second implementation, and whole machines with stock kernels. Ends with
+# the line `N passed, N failed`; exit status 1 when anything failed.
 # usage: tools/check.sh BUILD SANBUILD
 #
 # XHYVE_CHECK=quick leaves out the sanitizer build and the long whole-machine tests.
@@ -59,15 +59,24 @@ if [ "${XHYVE_CHECK:-}" != quick ]; then
 	fi
 fi
 
+# pytests DIRECTORY: runs its tests and adds their totals
+pytests() {
+	XHYVE=$top/$build/xhyve XHYVE_BUILD=$top/$build \
+		/usr/bin/python3 -m pytest -q -p no:cacheprovider "$1" 2>&1 | tee "$log"
+	line=$(grep -E '^(=+ )?[0-9]+ (passed|failed|error)' "$log" | tail -n 1)
+	p=$(echo "$line" | sed -n 's/.*\b\([0-9][0-9]*\) passed.*/\1/p')
+	f=$(echo "$line" | sed -n 's/.*\b\([0-9][0-9]*\) failed.*/\1/p')
+	x=$(echo "$line" | sed -n 's/.*\b\([0-9][0-9]*\) error.*/\1/p')
+	passed=$((passed + ${p:-0}))
+	failed=$((failed + ${f:-0} + ${x:-0}))
+	[ -n "$p$f$x" ] || failed=$((failed + 1))
+}
+
+echo "== disk images, read and written by an independent implementation"
+pytests tests/compat
+
 echo "== whole machines"
-XHYVE=$top/$build/xhyve /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/system 2>&1 | tee "$log"
-line=$(grep -E '^(=+ )?[0-9]+ (passed|failed|error)' "$log" | tail -n 1)
-p=$(echo "$line" | sed -n 's/.*\b\([0-9][0-9]*\) passed.*/\1/p')
-f=$(echo "$line" | sed -n 's/.*\b\([0-9][0-9]*\) failed.*/\1/p')
-x=$(echo "$line" | sed -n 's/.*\b\([0-9][0-9]*\) error.*/\1/p')
-passed=$((passed + ${p:-0}))
-failed=$((failed + ${f:-0} + ${x:-0}))
-[ -n "$p$f$x" ] || failed=$((failed + 1))
+pytests tests/system
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

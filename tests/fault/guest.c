@@ -151,7 +151,8 @@ int guest_step(struct guest *g)
 		return do_write(g, p * OR_PIECE, np * OR_PIECE);
 	if (what < 50)
 		return do_write(g, b, nb);
-	if (what < 66) {
+	/* a raw file may leave sectors alone that are smaller than what it can free */
+	if (what < 66 && g->b->grain <= g->sector) {
 		op = issue(g, off, len, NULL);
 		return finish(g, op, block_discard(g->b, off, len));
 	}
