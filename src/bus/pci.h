@@ -68,7 +68,8 @@ struct pci_bar {
 struct pci_ops {
 	/* After a configuration write that touched [off, off+size). No lock held. May be NULL. */
 	void (*cfg_written)(struct pci_dev *d, unsigned off, unsigned size);
-	/* A configuration read; *val holds what the bytes are and may be changed. No lock held. May be NULL. */
+	/* A configuration read; *val holds what the bytes are and may be changed. No lock held. May be NULL.
+	 */
 	void (*cfg_read)(struct pci_dev *d, unsigned off, unsigned size, u32 *val);
 };
 

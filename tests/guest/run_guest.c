@@ -309,8 +309,7 @@ static int create(struct world *w, const char *mode, const char *file, struct er
 	w->region = (struct region){.base = 0xe0, .len = 0x20, .ops = &port_ops, .opaque = w, .name = "test"};
 	clock_tsc_init(&w->clock);
 	if (space_init(&w->ports, 0xffff) < 0 || space_init(&w->memory, ~0ull) < 0 ||
-	        space_add(&w->ports, &w->region) < 0 ||
-	        mem_create(&w->mem, 4 * MiB, false, true, e) < 0 ||
+	        space_add(&w->ports, &w->region) < 0 || mem_create(&w->mem, 4 * MiB, false, true, e) < 0 ||
 	        w->accel->vm_create(&cfg, &host, &w->vm, e) < 0 ||
 	        w->accel->mem_map(w->vm, 0, w->mem.base, w->mem.low, false) < 0)
 		return -1;
