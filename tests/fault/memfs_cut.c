@@ -72,9 +72,13 @@ static void choose_size(struct memfs_cut *c, u32 node)
 	struct mf_choice *x = add_choice(c, node, CHOOSE_SIZE, 0);
 	x->size[0] = n->durable.size;
 	x->size[1] = last;
+	x->n = 2;
+	if (hi <= n->durable.size)
+		return; /* cutting off is one step, growing many */
+	lo = n->durable.size;
 	x->size[2] = lo + rng_next(c->rng) % (hi - lo + 1);
 	if (rng_below(c->rng, 2))
-		x->size[2] = ALIGN_DOWN(x->size[2], (u64)MF_PIECE);
+		x->size[2] = MAX(lo, ALIGN_DOWN(x->size[2], (u64)MF_PIECE));
 	x->n = 3;
 }
 
