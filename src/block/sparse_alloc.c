@@ -172,7 +172,7 @@ static int prepare(struct sparse *s, u32 segment)
 {
 	struct segment *seg = &s->seg[segment];
 	struct slots slots;
-	u64 largest, sector;
+	u64 largest, sector = 0;
 	slots_init(&slots, s->g.per_segment);
 	int r = sparse_scan(s, segment, &slots, &largest, &sector);
 	if (r == 0)
