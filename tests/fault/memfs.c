@@ -106,13 +106,15 @@ void mf_content_copy(struct mf_content *to, const struct mf_content *from)
 
 static void content_read(const struct mf_content *c, u64 off, u8 *buf, u64 len)
 {
+	u32 i = content_find(c, off / MF_PIECE);
 	while (len) {
 		u64 in = off % MF_PIECE, here = MIN(len, MF_PIECE - in);
-		const struct mf_page *p = mf_content_get(c, off / MF_PIECE);
-		if (p)
-			memcpy(buf, p->data + in, here);
-		else
+		if (i < c->n && c->v[i].idx == off / MF_PIECE) {
+			memcpy(buf, c->v[i++].page->data + in, here);
+		} else { /* up to the next piece, or all that is left */
+			here = i < c->n ? MIN(len, c->v[i].idx * MF_PIECE - off) : len;
 			memset(buf, 0, here);
+		}
 		off += here;
 		buf += here;
 		len -= here;
