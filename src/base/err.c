@@ -23,7 +23,7 @@ static void set_text(struct err *e, const char *fmt, va_list ap)
 	make_printable(e->text);
 }
 
-int err_set(struct err *e, int code, const char *fmt, ...)
+int(err_set)(struct err *e, int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -35,7 +35,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
 	return code;
 }
 
-int err_errno(struct err *e, int code, const char *fmt, ...)
+int(err_errno)(struct err *e, int code, const char *fmt, ...)
 {
 	char buf[128];
 	size_t used;
@@ -52,7 +52,7 @@ int err_errno(struct err *e, int code, const char *fmt, ...)
 	return code;
 }
 
-int err_usage(struct err *e, const char *fmt, ...)
+int(err_usage)(struct err *e, const char *fmt, ...)
 {
 	va_list ap;
 

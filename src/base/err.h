@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/types.h"
+#include <errno.h>
 
 /* Exit statuses: part of the command line's interface (man page, EXIT STATUS). */
 enum exit_status {
@@ -32,3 +33,25 @@ int err_errno(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* As err_set with status EXIT_BADUSE: the command line is wrong. */
 int err_usage(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/*
+ * The same, in a form that shows compilers and analyzers what is returned: code, and so not 0 where code
+ * is not.
+ */
+#define err_set(e, code, ...)                                                                                \
+	({                                                                                                   \
+		const int code_ = (code);                                                                    \
+		err_set(e, code_, __VA_ARGS__);                                                              \
+		code_;                                                                                       \
+	})
+#define err_errno(e, code, ...)                                                                              \
+	({                                                                                                   \
+		const int code_ = (code);                                                                    \
+		err_errno(e, code_, __VA_ARGS__);                                                            \
+		code_;                                                                                       \
+	})
+#define err_usage(e, ...)                                                                                    \
+	({                                                                                                   \
+		err_usage(e, __VA_ARGS__);                                                                   \
+		-EINVAL;                                                                                     \
+	})
