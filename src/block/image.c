@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 
 #define SPARE_DESCRIPTORS 64
+#define LARGE_TABLE (64 * MiB)
 
 /* One image being opened. */
 struct opening {
@@ -209,6 +210,16 @@ static int missing_segment(struct opening *o, u32 i)
 	return err_set(o->e, -ENOENT, "%s is missing, other parts of the image are there", name);
 }
 
+/* The original's default of 512 bytes makes tables that nobody expects. */
+static void hint_table(const struct opening *o)
+{
+	u64 table = o->g.entries * sizeof(u32);
+	if (table > LARGE_TABLE && o->g.sector < 4096 && !(o->flags & IMAGE_QUIET))
+		log_warn("%s.lut takes %llu MiB; sectorsize=4096 would make it %llu MiB", o->s->path,
+		        (unsigned long long)(table / MiB),
+		        (unsigned long long)(table / (4096 / o->g.sector) / MiB));
+}
+
 /* Nothing usable is there: creates the image if that was asked for, and opens it. */
 static int create_now(struct opening *o)
 {
@@ -221,6 +232,8 @@ static int create_now(struct opening *o)
 		        s->ro || s->size ? "" : " (with size= it is created)");
 	int r = image_geometry_make(&o->g, s, o->e);
 	close_files(o);
+	if (r == 0)
+		hint_table(o);
 	if (r == 0)
 		r = image_make(&o->g, s->path, o->io, o->e);
 	return r < 0 ? r : open_files(o);
