@@ -13,8 +13,9 @@ struct raw {
 	struct block b;
 	struct rawfile file;
 	bool follow; /* follow: the size is the file's */
-	bool dirty;  /* atomic: written since the last flush began */
-	int failed;  /* atomic: a sync failed */
+	bool dirty;  /* atomic: written since the last flush began, maybe by a process that was killed */
+	pthread_mutex_t flushing; /* a flush that has nothing to do waits for the one that does it */
+	int failed;               /* a sync failed; under flushing */
 };
 
 static struct raw *raw_of(struct block *b)
@@ -40,17 +41,22 @@ static int raw_pwritev(struct block *b, const struct iovec *iov, int n, u64 off)
 	return r;
 }
 
+static int flush_locked(struct raw *w)
+{
+	if (w->failed)
+		return w->failed;
+	if (!__atomic_exchange_n(&w->dirty, false, __ATOMIC_ACQ_REL))
+		return 0;
+	w->failed = w->file.io->ops->datasync(w->file.io, w->file.fd);
+	return w->failed;
+}
+
 static int raw_flush(struct block *b)
 {
 	struct raw *w = raw_of(b);
-	int failed = __atomic_load_n(&w->failed, __ATOMIC_ACQUIRE);
-	if (failed)
-		return failed;
-	if (!__atomic_exchange_n(&w->dirty, false, __ATOMIC_ACQ_REL))
-		return 0;
-	int r = w->file.io->ops->datasync(w->file.io, w->file.fd);
-	if (r < 0)
-		__atomic_store_n(&w->failed, r, __ATOMIC_RELEASE);
+	pthread_mutex_lock(&w->flushing);
+	int r = flush_locked(w);
+	pthread_mutex_unlock(&w->flushing);
 	return r;
 }
 
@@ -114,6 +120,7 @@ static int raw_close(struct block *b)
 	struct raw *w = raw_of(b);
 	int r = b->ro ? 0 : raw_flush(b);
 	rawfile_fini(&w->file);
+	pthread_mutex_destroy(&w->flushing);
 	free(w);
 	return r;
 }
@@ -139,7 +146,9 @@ int raw_create(struct block **out, const struct raw_config *c)
 		free(w);
 		return r;
 	}
+	pthread_mutex_init(&w->flushing, NULL);
 	w->follow = c->follow;
+	w->dirty = true;
 	w->b = (struct block){.ops = &raw_ops,
 	        .size = c->size,
 	        .logical = c->logical,

@@ -477,8 +477,10 @@ int sparse_create(struct block **out, const struct sparse_config *c, struct err 
 		return err_errno(
 		        e, r, "%s: table of %llu entries", c->path, (unsigned long long)c->g->entries);
 	}
-	for (u32 i = 0; i < s->g.nseg; i++)
+	for (u32 i = 0; i < s->g.nseg; i++) {
 		rawfile_init(&s->seg[i].file, c->io, c->fd[i], c->align);
+		s->seg[i].dirty = true; /* by a process that was killed before it could sync, perhaps */
+	}
 	r = start(s, e);
 	if (r == 0) {
 		*out = &s->b;

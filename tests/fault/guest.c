@@ -91,6 +91,18 @@ static int do_write(struct guest *g, u64 off, u64 len)
 	return finish(g, op, block_pwritev(g->b, iov, n, off));
 }
 
+/* Several guests: whatever is read was once written there. */
+static void check_known(struct guest *g, u64 off, const u8 *buf, u64 len)
+{
+	pthread_mutex_lock(&g->o->lock);
+	for (u64 i = 0; i < len; i += OR_PIECE) {
+		if (!oracle_knows(g->o, (u32)((off + i) / OR_PIECE), buf + i))
+			snprintf(g->fail, sizeof(g->fail), "a read at %llu gives what never was there",
+			        (unsigned long long)(off + i));
+	}
+	pthread_mutex_unlock(&g->o->lock);
+}
+
 static int do_read(struct guest *g, u64 off, u64 len)
 {
 	u8 buf[BUFFER];
@@ -102,6 +114,8 @@ static int do_read(struct guest *g, u64 off, u64 len)
 	if (r == 0 && g->cur && memcmp(buf, g->cur + off, len))
 		snprintf(g->fail, sizeof(g->fail), "read of %llu bytes at %llu is wrong",
 		        (unsigned long long)len, (unsigned long long)off);
+	if (r == 0 && !g->cur && g->o)
+		check_known(g, off, buf, len);
 	return r;
 }
 

@@ -584,7 +584,7 @@ static int on_file(const struct host_io *io, int fd, enum memfs_kind kind, u64 o
 	if (!f || (!f->writable && kind != MF_SYNC))
 		return leave(io, -EBADF);
 	op.node = f->node;
-	if (fail && kind == MF_SYNC) {
+	if (fail && kind == MF_SYNC && !fs->dead) {
 		op.kind = MF_SYNC_LOST;
 		act(fs, &op);
 	}
@@ -773,6 +773,25 @@ void memfs_copy(struct memfs *to, const struct memfs *from)
 		mf_content_copy(&to->node[node].now, &from->node[node].now);
 	}
 	mf_dir_copy(&to->now, &from->now);
+}
+
+void memfs_kill(struct memfs *fs)
+{
+	fs->dead = true;
+	fs->fault = FAULT_ERROR;
+	fs->fault_error = -EIO;
+	fs->fault_at = fs->calls + 1;
+	fs->fault_sticky = true;
+}
+
+void memfs_revive(struct memfs *fs)
+{
+	fs->dead = false;
+	fs->fault = FAULT_NONE;
+	for (u32 i = 0; i < ARRAY_SIZE(fs->fd); i++)
+		fs->fd[i].used = false;
+	for (u32 i = 0; i < fs->nnode; i++)
+		fs->node[i].lock = 0;
 }
 
 s64 memfs_size(const struct memfs *fs, const char *name)

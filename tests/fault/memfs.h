@@ -113,6 +113,7 @@ struct memfs {
 	int fault_error;
 	bool fault_sticky;
 	u64 fault_at, calls, faults;
+	bool dead; /* the process was killed: its calls fail and leave no trace */
 	u64 space; /* pieces that may be stored; 0: no limit */
 };
 
@@ -130,6 +131,13 @@ u64 memfs_op_pieces(const struct memfs_op *op);
 void memfs_drop_record(struct memfs *fs);
 /* Forgets what is not durable yet, as if all of it were. */
 void memfs_settle(struct memfs *fs);
+
+/*
+ * The process that has files open dies, or is gone then: whatever it still calls fails. What it wrote
+ * stays in the page cache, as far from durable as before.
+ */
+void memfs_kill(struct memfs *fs);
+void memfs_revive(struct memfs *fs);
 
 /* Direct looks at files. -1: no such file. */
 s64 memfs_size(const struct memfs *fs, const char *name);
