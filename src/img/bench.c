@@ -1,7 +1,8 @@
 /*
- * bench: keeps a number of requests in the disk's queue and measures how long all of them take.
- * Sequential ones wrap around at the disk's end; random ones start at multiples of their size. A flush
- * covers only what is done, so for --flush-interval the requests before it are waited for.
+ * bench: keeps a number of requests in the disk's queue and measures how long all of them take. A request
+ * that is done starts the next one on the thread that finished it, as a device would. Sequential ones wrap
+ * around at the disk's end; random ones start at multiples of their size. A flush covers only what is done,
+ * so for --flush-interval the requests before it are waited for.
  */
 #include "img/json.h"
 
@@ -37,7 +38,8 @@ struct bench {
 	pthread_mutex_t lock; /* what follows */
 	pthread_cond_t changed;
 	struct slot *idle;
-	u64 running;
+	u64 issued, running;
+	bool flush_due, flushing; /* before more is written; under way */
 	int result;
 };
 
@@ -77,37 +79,7 @@ static int parse(struct bench *n, const struct img_options *o, struct err *e)
 	return r;
 }
 
-static void on_done(struct block_req *r)
-{
-	struct slot *s = r->opaque;
-	struct bench *n = s->bench;
-
-	pthread_mutex_lock(&n->lock);
-	if (r->result && !n->result)
-		n->result = r->result;
-	s->next = n->idle;
-	n->idle = s;
-	n->running--;
-	pthread_cond_signal(&n->changed);
-	pthread_mutex_unlock(&n->lock);
-}
-
-/* Waits until at most most requests run, and takes an idle one. */
-static struct slot *take_idle(struct bench *n, u64 most)
-{
-	struct slot *s = NULL;
-
-	pthread_mutex_lock(&n->lock);
-	while (n->running > most)
-		pthread_cond_wait(&n->changed, &n->lock);
-	if (!n->result) {
-		s = n->idle;
-		n->idle = s->next;
-		n->running++;
-	}
-	pthread_mutex_unlock(&n->lock);
-	return s;
-}
+static void on_done(struct block_req *r);
 
 static u64 next_place(struct bench *n, u64 i)
 {
@@ -120,16 +92,70 @@ static u64 next_place(struct bench *n, u64 i)
 	return n->rng % n->places;
 }
 
-static bool submit(struct bench *n, enum block_op op, u64 off, u64 most)
+/* Under lock: gives an idle slot its next request; false when there is none for now. */
+static bool next_request(struct bench *n, struct slot *s)
 {
-	struct slot *s = take_idle(n, most);
+	enum block_op op = n->write ? BLOCK_WRITE : BLOCK_READ;
+	u64 off = 0;
 
-	if (!s)
+	if (n->result || n->flushing || (n->flush_due && n->running))
 		return false;
+	if (n->flush_due) {
+		op = BLOCK_FLUSH;
+		n->flush_due = false;
+		n->flushing = true;
+		n->flushes++;
+	} else if (n->issued < n->count) {
+		off = next_place(n, n->issued++) * n->bufsize;
+		n->flush_due = n->write && n->flush_interval && n->issued % n->flush_interval == 0;
+	} else {
+		return false;
+	}
+	n->running++;
 	s->req = (struct block_req){
 	        .op = op, .iov = &s->iov, .niov = 1, .off = off, .done = on_done, .opaque = s};
-	block_submit(n->q, &s->req);
 	return true;
+}
+
+/* Starts everything that may start. Not under lock. */
+static void pump(struct bench *n)
+{
+	struct slot *start = NULL;
+
+	pthread_mutex_lock(&n->lock);
+	while (n->idle && next_request(n, n->idle)) {
+		struct slot *s = n->idle;
+
+		n->idle = s->next;
+		s->next = start;
+		start = s;
+	}
+	if (!n->running)
+		pthread_cond_signal(&n->changed);
+	pthread_mutex_unlock(&n->lock);
+	while (start) {
+		struct slot *s = start;
+
+		start = s->next; /* once submitted, s may be idle again at any moment */
+		block_submit(n->q, &s->req);
+	}
+}
+
+static void on_done(struct block_req *r)
+{
+	struct slot *s = r->opaque;
+	struct bench *n = s->bench;
+
+	pthread_mutex_lock(&n->lock);
+	if (r->result && !n->result)
+		n->result = r->result;
+	if (r->op == BLOCK_FLUSH)
+		n->flushing = false;
+	s->next = n->idle;
+	n->idle = s;
+	n->running--;
+	pthread_mutex_unlock(&n->lock);
+	pump(n);
 }
 
 static u64 now_ns(void)
@@ -143,18 +169,22 @@ static u64 now_ns(void)
 static int run(struct bench *n, u64 *ns, struct err *e)
 {
 	u64 start = now_ns();
-	bool go = true;
 	int r = 0;
 
-	for (u64 i = 0; go && i < n->count && !r; i++) {
-		r = img_stopped(n->c, e);
-		go = submit(
-		        n, n->write ? BLOCK_WRITE : BLOCK_READ, next_place(n, i) * n->bufsize, n->depth - 1);
-		if (go && n->write && n->flush_interval && (i + 1) % n->flush_interval == 0) {
-			go = submit(n, BLOCK_FLUSH, 0, 0);
-			n->flushes++;
+	pump(n);
+	pthread_mutex_lock(&n->lock);
+	while (n->running) {
+		struct timespec t;
+
+		clock_gettime(CLOCK_REALTIME, &t);
+		t.tv_sec++;
+		pthread_cond_timedwait(&n->changed, &n->lock, &t);
+		if (!r && img_stopped(n->c, e)) {
+			r = -EINTR;
+			n->result = r; /* nothing more is started */
 		}
 	}
+	pthread_mutex_unlock(&n->lock);
 	block_queue_drain(n->q);
 	*ns = MAX(now_ns() - start, 1ull);
 	if (!r && n->result)
