@@ -25,8 +25,8 @@ struct block_ops {
 	int (*pwritev)(struct block *b, const struct iovec *iov, int n, u64 off);
 	int (*flush)(struct block *b);
 	/*
-	 * Whole sectors of the range read as zeros from now on and give their space back; what is not
-	 * a whole sector may keep its content. NULL: the layer cannot free space.
+	 * Whole grains of the range read as zeros from now on and give their space back; what is not
+	 * a whole grain may keep its content. NULL: the layer cannot free space.
 	 */
 	int (*discard)(struct block *b, u64 off, u64 len);
 	/* The range reads as zeros; with unmap space is freed where that is possible. */

@@ -114,6 +114,17 @@ static int open_locked(struct resize *z, const char *name, int *fd, struct err *
 	                    : err_errno(e, r, "%s: lock", name);
 }
 
+/* A file without data may be there: from a resize that was cut off, or from the original's later versions. */
+static int empty_file(const struct host_io *io, int fd)
+{
+	struct host_stat st;
+	int r = io->ops->stat(io, fd, &st);
+
+	if (r < 0)
+		return r;
+	return !st.regular || (st.size && st.allocated) ? -EEXIST : 0;
+}
+
 static int add_segments(struct resize *z, struct err *e)
 {
 	const struct host_io *io = z->c->io;
@@ -123,10 +134,15 @@ static int add_segments(struct resize *z, struct err *e)
 		int r, fd;
 
 		image_segment_name(name, sizeof(name), z->spec.path, true, i);
-		fd = io->ops->open(io, name, O_RDWR | O_CREAT | O_EXCL, 0660);
+		fd = io->ops->open(io, name, O_RDWR | O_CREAT, 0660);
 		if (fd < 0)
 			return err_errno(e, fd, "%s", name);
-		r = z->new.sparse ? 0 : io->ops->truncate(io, fd, z->new.segment);
+		r = empty_file(io, fd);
+		if (r < 0) {
+			io->ops->close(io, fd);
+			return err_errno(e, r, "%s", name);
+		}
+		r = io->ops->truncate(io, fd, z->new.sparse ? 0 : z->new.segment);
 		if (r >= 0)
 			r = io->ops->datasync(io, fd);
 		io->ops->close(io, fd);
