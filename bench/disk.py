@@ -4,7 +4,7 @@
 Each round runs every program once, in turn, on images of the same size in the same directory with the
 host's page cache (cache=writeback); the table shows medians of requests per second and their ratio.
 qemu-img has no random order: a stride of most of a gigabyte takes its place.
-usage: bench/disk.py [--img PATH] [--rounds N] [--dir DIR] [--json FILE]
+usage: bench/disk.py [--img PATH] [--rounds N] [--dir DIR] [--only TEXT] [--json FILE]
 """
 import argparse
 import json
@@ -73,8 +73,8 @@ def measure(images, program, case):
     """One run; program names a tool and an image kind."""
     test, size, depth, count, flush, fresh = case
     tool, kind = program.split()
-    os.sync()
     image = images.fresh(kind) if fresh else getattr(images, kind)
+    os.sync()
     if tool == "xhyve":
         return ours(images.args, image, test, size, depth, count, flush)
     return qemu(image, kind, test, size, depth, count, flush)
@@ -92,6 +92,7 @@ CASES = [
     ("random overwrite 64k", ("randwrite", 65536, 32, 8000, 0, False), "qemu raw", 0.9),
     ("first write 4k", ("write", 4096, 32, 60000, 0, True), "qemu qcow2", 1.5),
     ("first write 64k", ("write", 65536, 32, 8000, 0, True), "qemu qcow2", 1.5),
+    ("first write 64k, random", ("randwrite", 65536, 32, 8000, 0, True), "qemu qcow2", 1.5),
     ("first write 4k, random", ("randwrite", 4096, 32, 30000, 0, True), "qemu qcow2", 1.5),
     ("overwrite 4k, flush every 64", ("write", 4096, 32, 12800, 64, False), "qemu qcow2", 1.0),
     ("first write 4k, flush every 64", ("write", 4096, 32, 12800, 64, True), "qemu qcow2", 1.0),
@@ -104,6 +105,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dir", help="where the images are made (4 GiB); default: a temporary directory")
     parser.add_argument("--json")
+    parser.add_argument("--only", default="", help="tests whose names contain this")
     args = parser.parse_args()
     if not shutil.which("qemu-img"):
         sys.exit("bench/disk.py: qemu-img is missing (package qemu-utils)")
@@ -111,7 +113,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=args.dir) as directory:
         images = Images(args, directory)
         print("| test | xhyve sparse /s | peer | peer /s | ratio | wanted |\n|---|---|---|---|---|---|")
-        for name, case, peer, wanted in CASES:
+        for name, case, peer, wanted in (c for c in CASES if args.only in c[0]):
             runs = {"xhyve sparse": [], peer: []}
             for _ in range(args.rounds):
                 for program in runs:
