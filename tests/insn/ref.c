@@ -82,8 +82,8 @@ int ref_create(struct ref **out, const u8 *data_template)
 	struct err e = {0};
 	u8 *code;
 
-	if (!r || mem_create(&r->mem, 1 * MiB, false, true, &e) < 0 ||
-	        space_init(&r->ports, 0xffff) < 0 || space_init(&r->memory, ~0ull) < 0) {
+	if (!r || mem_create(&r->mem, 1 * MiB, false, true, &e) < 0 || space_init(&r->ports, 0xffff) < 0 ||
+	        space_init(&r->memory, ~0ull) < 0) {
 		free(r);
 		return -1;
 	}
