@@ -3,6 +3,8 @@
  * steps of time. It holds that an accepted vector is legal and had the highest priority, that a CPU with
  * something deliverable was told so, and that no programming of the timers keeps the host awake.
  */
+#include "input.h"
+
 #include "base/loop.h"
 #include "dev/ioapic.h"
 #include "dev/lapic.h"
@@ -22,27 +24,6 @@ struct board {
 	struct ioapic io;
 	bool told[CPUS]; /* CPU_SIG_INTR since the last look */
 };
-
-struct input {
-	const u8 *data;
-	size_t left;
-};
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
-/* Bytes of the input, zeros after its end. */
-static u64 take(struct input *in, unsigned n)
-{
-	u64 val = 0;
-
-	for (unsigned i = 0; i < n && in->left; i++, in->left--)
-		val |= (u64)*in->data++ << (8 * i);
-	return val;
-}
 
 static void on_signal(void *opaque, enum cpu_signal sig, u8 arg)
 {

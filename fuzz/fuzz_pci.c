@@ -4,6 +4,8 @@
  * some device's state says so, that no message comes while no device may send, and that regions of
  * the spaces never overlap.
  */
+#include "input.h"
+
 #include "dev/dummy.h"
 #include "dev/hostbridge.h"
 #include "dev/lpc.h"
@@ -26,27 +28,6 @@ struct board {
 	bool gone_is_there;
 	bool ioapic[PCI_LINKS], pic[16];
 };
-
-struct input {
-	const u8 *data;
-	size_t left;
-};
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
-/* Bytes of the input, zeros after its end. */
-static u64 take(struct input *in, unsigned n)
-{
-	u64 val = 0;
-
-	for (unsigned i = 0; i < n && in->left; i++, in->left--)
-		val |= (u64)*in->data++ << (8 * i);
-	return val;
-}
 
 static void set_ioapic(void *opaque, unsigned n, bool level)
 {

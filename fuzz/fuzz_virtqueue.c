@@ -5,6 +5,8 @@
  * buffers in RAM, that no queue has more in flight than entries, that nothing is in flight or
  * written after a reset, and that a reset always brings the device back to work.
  */
+#include "input.h"
+
 #include "dev/virtio_blk.h"
 #include "standalone.h"
 
@@ -31,27 +33,6 @@ struct board {
 	u64 bar, io;
 	u16 published[VIRTIO_BLK_QUEUES_MAX];
 };
-
-struct input {
-	const u8 *data;
-	size_t left;
-};
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
-/* Bytes of the input, zeros after its end. */
-static u64 take(struct input *in, unsigned n)
-{
-	u64 val = 0;
-
-	for (unsigned i = 0; i < n && in->left; i++, in->left--)
-		val |= (u64)*in->data++ << (8 * i);
-	return val;
-}
 
 /* --- the disk --- */
 

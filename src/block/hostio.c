@@ -256,6 +256,14 @@ int hostio_read(const struct host_io *io, int fd, void *buf, u64 len, u64 off)
 	return hostio_readv(io, fd, &v, 1, off);
 }
 
+int hostio_exists(const struct host_io *io, const char *name)
+{
+	int fd = io->ops->open(io, name, O_RDONLY | O_NONBLOCK, 0);
+	if (fd >= 0)
+		io->ops->close(io, fd);
+	return fd >= 0 ? 1 : fd == -ENOENT ? 0 : fd;
+}
+
 int hostio_write(const struct host_io *io, int fd, const void *buf, u64 len, u64 off)
 {
 	struct iovec v = {(void *)(uintptr_t)buf, len};

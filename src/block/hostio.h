@@ -66,3 +66,6 @@ int hostio_readv(const struct host_io *io, int fd, const struct iovec *iov, int 
 int hostio_writev(const struct host_io *io, int fd, const struct iovec *iov, int n, u64 off);
 int hostio_read(const struct host_io *io, int fd, void *buf, u64 len, u64 off);
 int hostio_write(const struct host_io *io, int fd, const void *buf, u64 len, u64 off);
+
+/* Is there a file of this name that can be read? 1, 0, -errno. */
+int hostio_exists(const struct host_io *io, const char *name);

@@ -301,7 +301,7 @@ static int complete_split(struct opening *o, const struct census *c)
 /* Both PATH and a split image of that name: which one is meant? */
 static int check_ambiguous(struct opening *o)
 {
-	if (!o->has_meta || !o->g.is_split || o->s->split || image_exists(o->s->path, o->io) <= 0)
+	if (!o->has_meta || !o->g.is_split || o->s->split || hostio_exists(o->io, o->s->path) <= 0)
 		return 0;
 	return err_usage(o->e, "%s: there is a file of this name and a split image; split= chooses the image",
 	        o->s->path);
@@ -311,7 +311,7 @@ static int hint_split(struct opening *o)
 {
 	char name[IMAGE_NAME_MAX];
 	image_segment_name(name, sizeof(name), o->s->path, true, 0);
-	if (image_exists(name, o->io) > 0)
+	if (hostio_exists(o->io, name) > 0)
 		return err_usage(o->e,
 		        "%s is not there, but %s is: a split image without %s.meta needs size= and split=",
 		        o->s->path, name, o->s->path);

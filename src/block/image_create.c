@@ -14,14 +14,6 @@
 
 #define FILL_LEN (1 * MiB)
 
-int image_exists(const char *name, const struct host_io *io)
-{
-	int fd = io->ops->open(io, name, O_RDONLY | O_NONBLOCK, 0);
-	if (fd >= 0)
-		io->ops->close(io, fd);
-	return fd >= 0 ? 1 : fd == -ENOENT ? 0 : fd;
-}
-
 static int make_segment(const char *name, u64 size, const struct host_io *io)
 {
 	int fd = io->ops->open(io, name, O_RDWR | O_CREAT | O_EXCL, 0660);
@@ -97,7 +89,7 @@ static int write_table_file(const char *name, u64 len, const struct host_io *io)
 	return r;
 }
 
-int image_write_table(
+static int write_table(
         const struct image_geometry *g, const char *path, const struct host_io *io, struct err *e)
 {
 	char name[IMAGE_NAME_MAX], temp[IMAGE_NAME_MAX + 8];
@@ -137,7 +129,7 @@ static u32 count_leftovers(const struct image_geometry *g, const char *path, con
 	u32 i;
 	for (i = 0; i < g->nseg; i++) {
 		image_segment_name(name, sizeof(name), path, g->is_split, i);
-		if (image_exists(name, io) <= 0)
+		if (hostio_exists(io, name) <= 0)
 			break;
 	}
 	return i;
@@ -168,7 +160,7 @@ int image_make(struct image_geometry *g, const char *path, const struct host_io 
 	if (described)
 		r = meta_store(g, path, io, e);
 	if (r == 0 && g->sparse)
-		r = image_write_table(g, path, io, e);
+		r = write_table(g, path, io, e);
 	if (r < 0)
 		unmake(g, path, first, io);
 	return r;
@@ -176,7 +168,7 @@ int image_make(struct image_geometry *g, const char *path, const struct host_io 
 
 static int refuse_existing(const char *name, const struct host_io *io, struct err *e)
 {
-	int r = image_exists(name, io);
+	int r = hostio_exists(io, name);
 	if (r > 0)
 		return err_set(e, -EEXIST, "%s exists already", name);
 	return r < 0 ? err_errno(e, r, "%s", name) : 0;

@@ -361,14 +361,8 @@ static void sparse_free(struct sparse *s)
 static int sparse_close(struct block *b)
 {
 	struct sparse *s = sparse_of(b);
-	int r = 0;
-	if (!b->ro) {
-		r = sparse_commit(s);
-		/* what this commit put into quarantine: no request is left */
-		pthread_mutex_lock(&s->lock);
-		sparse_reap(s);
-		pthread_mutex_unlock(&s->lock);
-	}
+	/* no request is left: this also frees what is in quarantine */
+	int r = b->ro ? 0 : sparse_commit(s);
 	if (s->journal_open)
 		journal_close(&s->journal, r == 0);
 	for (u32 i = 0; i < s->g.nseg; i++) {

@@ -28,7 +28,7 @@ void sparse_end(struct sparse *s, u32 epoch)
 
 /* --- quarantine --- */
 
-static int list_room(struct slot_list *l, u32 n)
+int slot_list_room(struct slot_list *l, u32 n)
 {
 	if (l->cap - l->n >= n)
 		return 0;
@@ -352,7 +352,7 @@ int sparse_clear(struct sparse *s, u32 segment, u64 index, u32 n)
 	u64 gen = s->collecting;
 	struct generation *g = &s->gen[gen & 1];
 	if (r == 0)
-		r = list_room(&g->freed, n);
+		r = slot_list_room(&g->freed, n);
 	if (r < 0) {
 		pthread_mutex_unlock(&s->lock);
 		return r;

@@ -39,22 +39,12 @@ static void note_committed(struct sparse *s, u64 gen)
 }
 
 /* The slots that a generation cleared have left the table's file. */
-static void quarantine(struct sparse *s, struct slot_list *freed)
+static void quarantine(struct sparse *s, const struct slot_list *freed)
 {
-	if (s->wait.n == 0) {
-		free(s->wait.ref);
-		s->wait = *freed;
-	} else {
-		struct slot_ref *p = realloc(s->wait.ref, (s->wait.n + freed->n) * sizeof(*p));
-		if (p) { /* else the slots stay taken: a leak until the next start */
-			memcpy(p + s->wait.n, freed->ref, freed->n * sizeof(*p));
-			s->wait.ref = p;
-			s->wait.n += freed->n;
-			s->wait.cap = s->wait.n;
-		}
-		free(freed->ref);
-	}
-	*freed = (struct slot_list){0};
+	if (freed->n == 0 || slot_list_room(&s->wait, freed->n) < 0)
+		return; /* without room they stay taken: a leak until the next start */
+	memcpy(s->wait.ref + s->wait.n, freed->ref, freed->n * sizeof(*freed->ref));
+	s->wait.n += freed->n;
 }
 
 /* Under lock, with no commit running: runs one for the collecting generation. */
@@ -78,18 +68,15 @@ static void run_commit(struct sparse *s)
 		note_committed(s, gen);
 	pthread_mutex_lock(&s->lock);
 	s->committing = false;
-	if (r < 0) {
+	if (r < 0) { /* the freed slots stay taken */
 		s->failed = r;
-		free(freed.ref); /* those slots stay taken */
 		log_error("%s: cannot make data durable: %s; the disk takes no more flushes", s->path,
 		        strerror(-r));
 	} else {
 		s->done = gen;
-		if (freed.n)
-			quarantine(s, &freed);
-		else
-			free(freed.ref);
+		quarantine(s, &freed);
 	}
+	free(freed.ref);
 	pthread_cond_broadcast(&s->changed);
 }
 

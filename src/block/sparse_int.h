@@ -115,6 +115,9 @@ int sparse_publish(struct sparse *s, u32 segment, u64 index, u64 slot, u32 n, u3
 /* Makes entries absent; their slots go into quarantine. n <= CHANGE_MAX. */
 int sparse_clear(struct sparse *s, u32 segment, u64 index, u32 n);
 
+/* Room for n more; -ENOMEM leaves the list as it is. */
+int slot_list_room(struct slot_list *l, u32 n);
+
 /* Under lock: moves quarantined slots on as far as possible. Lets go of the lock meanwhile. */
 void sparse_reap(struct sparse *s);
 

@@ -23,25 +23,6 @@ void img_note(const struct img_ctx *c, const char *fmt, ...)
 	fprintf(c->err, "xhyve-img: %s\n", line.text);
 }
 
-bool img_is_zero(const void *p, size_t len)
-{
-	const u8 *b = p;
-
-	return len == 0 || (b[0] == 0 && memcmp(b, b + 1, len - 1) == 0);
-}
-
-int img_exists(const struct img_ctx *c, const char *name)
-{
-	int fd = c->io->ops->open(c->io, name, O_RDONLY | O_NONBLOCK, 0);
-
-	if (fd == -ENOENT)
-		return 0;
-	if (fd < 0)
-		return fd;
-	c->io->ops->close(c->io, fd);
-	return 1;
-}
-
 int img_target(const struct img_ctx *c, const char *word, struct image_spec *s, struct image_geometry *g,
         struct err *e)
 {
@@ -59,7 +40,7 @@ int img_replay(const struct img_ctx *c, const struct image_spec *s, bool *replay
 
 	*replayed = false;
 	image_journal_name(name, sizeof(name), s->path);
-	r = img_exists(c, name);
+	r = hostio_exists(c->io, name);
 	if (r == 0)
 		return 0;
 	if (r < 0)

@@ -10,6 +10,7 @@
 #include "img/qcow2.h"
 
 #include "base/text.h"
+#include "block/iov.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -48,9 +49,9 @@ static int write_data(struct block *dst, const u8 *buf, u64 len, u64 off)
 		int r;
 
 		n = MIN(len - at, grain);
-		if (img_is_zero(buf + at, n))
+		if (buf_is_zero(buf + at, n))
 			continue;
-		while (at + n < len && !img_is_zero(buf + at + n, MIN(len - at - n, grain)))
+		while (at + n < len && !buf_is_zero(buf + at + n, MIN(len - at - n, grain)))
 			n += MIN(len - at - n, grain);
 		r = block_pwrite(dst, buf + at, n, off + at);
 		if (r)
@@ -106,11 +107,11 @@ static int refuse_existing(
 
 	for (u32 i = 0; !r && i < g->nseg; i++) {
 		image_segment_name(name, sizeof(name), path, g->is_split, i);
-		r = img_exists(c, name);
+		r = hostio_exists(c->io, name);
 	}
 	for (size_t i = 0; !r && i < ARRAY_SIZE(side_names); i++) {
 		side_names[i](name, sizeof(name), path);
-		r = img_exists(c, name);
+		r = hostio_exists(c->io, name);
 	}
 	if (r < 0)
 		return err_errno(e, r, "%s", name);

@@ -59,15 +59,9 @@ int img_stopped(const struct img_ctx *c, struct err *e);
 /* One line on err. */
 void img_note(const struct img_ctx *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* True when all len bytes are zero. */
-bool img_is_zero(const void *p, size_t len);
-
 /* Parses the PATH[,option...] of an image that exists, and finds its geometry. */
 int img_target(const struct img_ctx *c, const char *word, struct image_spec *s, struct image_geometry *g,
         struct err *e);
 
 /* A killed xhyve left a journal: opens and closes the image, which brings the table up to date. */
 int img_replay(const struct img_ctx *c, const struct image_spec *s, bool *replayed, struct err *e);
-
-/* 1: there is such a file, 0: there is none, -errno. */
-int img_exists(const struct img_ctx *c, const char *name);

@@ -87,7 +87,7 @@ static int look_at_files(struct img_ctx *c, const struct image_spec *s, struct i
 		r = count_entries(c, name, MIN(st.size, 4 * i->g.entries), &i->allocated, e);
 	}
 	image_journal_name(name, sizeof(name), s->path);
-	i->journal = img_exists(c, name) > 0;
+	i->journal = hostio_exists(c->io, name) > 0;
 	return r;
 }
 

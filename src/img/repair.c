@@ -131,28 +131,6 @@ static int repair_segment(struct repair *rp, u32 i, bool force, struct err *e)
 	return r ? r : walk_segment(&w, seg, e);
 }
 
-static int extend_table(struct repair *rp, u64 need, struct err *e)
-{
-	static const u32 absent[1] = {SP_ABSENT};
-	u64 have = rp->img->table_bytes / 4, total = need / 4;
-	u32 *blank = malloc(SP_CHUNK * sizeof(*blank));
-	int r = blank ? 0 : err_errno(e, -ENOMEM, "table");
-
-	if (!r)
-		memset(blank, 0xff, SP_CHUNK * sizeof(*blank));
-	/* What is left of an entry that was cut through means nothing. */
-	if (!r && rp->img->table_bytes % 4)
-		r = spimage_write(rp->img, have++, 1, absent, e);
-	while (!r && have < total) {
-		u32 n = (u32)MIN(total - have, SP_CHUNK);
-
-		r = spimage_write(rp->img, have, n, blank, e);
-		have += n;
-	}
-	free(blank);
-	return r ? r : spimage_sync(rp->img, e);
-}
-
 /* Only what says nothing may be cut off: else the geometry that was given is wrong, and not the table. */
 static int cut_table(struct repair *rp, u64 need, struct err *e)
 {
@@ -180,7 +158,8 @@ static int repair_table(struct repair *rp, struct err *e)
 
 	if (have == need)
 		return 0;
-	r = have < need ? extend_table(rp, need, e) : cut_table(rp, need, e);
+	/* what is left of an entry that was cut through means nothing: it becomes absent, too */
+	r = have < need ? spimage_blank(rp->img, have / 4, need / 4, e) : cut_table(rp, need, e);
 	if (!r)
 		fprintf(rp->c->out, "the table had %" PRIu64 " bytes, now it has %" PRIu64 "\n", have, need);
 	return r;

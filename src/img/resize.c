@@ -9,6 +9,7 @@
 #include "img/spimage.h"
 
 #include "base/text.h"
+#include "block/iov.h"
 #include "block/meta.h"
 
 #include <errno.h>
@@ -86,7 +87,7 @@ static int tail_is_empty(struct resize *z, struct err *e)
 		}
 		if (r)
 			err_errno(e, r, "%s", z->spec.path);
-		else if (data && !img_is_zero(buf, len))
+		else if (data && !buf_is_zero(buf, len))
 			r = err_set(e, -ENOTEMPTY,
 			        "%s: there is data behind the new end (at %" PRIu64 "), --force cuts it off",
 			        z->spec.path, at);
@@ -170,20 +171,6 @@ static int drop_segments(struct resize *z, u32 from, u32 to, struct err *e)
 	return 0;
 }
 
-/* Makes entries [from, to) absent, also where the table is not that long yet. */
-static int blank_table(struct spimage *img, u64 from, u64 to, const char *path, struct err *e)
-{
-	u32 *blank = malloc(SP_CHUNK * sizeof(*blank));
-	int r = blank ? 0 : err_errno(e, -ENOMEM, "%s", path);
-
-	if (!r)
-		memset(blank, 0xff, SP_CHUNK * sizeof(*blank));
-	for (u64 at = from; !r && at < to; at += SP_CHUNK)
-		r = spimage_write(img, at, (u32)MIN(to - at, SP_CHUNK), blank, e);
-	free(blank);
-	return r ? r : spimage_sync(img, e);
-}
-
 static int cut_table(struct resize *z, struct spimage *img, u64 entries, struct err *e)
 {
 	int r = img->io->ops->truncate(img->io, img->table, 4 * entries);
@@ -210,7 +197,7 @@ static int grow(struct resize *z, struct spimage *img, struct err *e)
 	if (!r)
 		r = sync_names(z, e);
 	if (!r && img)
-		r = blank_table(img, z->old.entries, z->new.entries, z->spec.path, e);
+		r = spimage_blank(img, z->old.entries, z->new.entries, e);
 	if (!r)
 		r = store_meta(z, e);
 	if (r) {
@@ -225,7 +212,7 @@ static int grow(struct resize *z, struct spimage *img, struct err *e)
 
 static int cut(struct resize *z, struct spimage *img, struct err *e)
 {
-	int r = img ? blank_table(img, z->new.entries, z->old.entries, z->spec.path, e) : 0;
+	int r = img ? spimage_blank(img, z->new.entries, z->old.entries, e) : 0;
 
 	if (!r)
 		r = store_meta(z, e);

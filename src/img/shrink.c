@@ -12,6 +12,8 @@
 #include "img/check.h"
 #include "img/progress.h"
 
+#include "block/iov.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -82,7 +84,7 @@ static int drop_run(struct shrink *s, struct sp_segment *seg, u32 i, u32 len, st
 	if (r)
 		return segment_error(s, seg, r, e);
 	for (u32 k = 0; k < len; k++) {
-		if (!img_is_zero(s->buf + (size_t)k * sector, sector))
+		if (!buf_is_zero(s->buf + (size_t)k * sector, sector))
 			continue;
 		s->chunk[i + k] = SP_ABSENT;
 		s->zeroed++;
@@ -319,9 +321,9 @@ static int punch_zeroes(struct img_ctx *c, struct block *b, u64 *freed, struct e
 		r = block_pread(b, buf, len, at);
 		for (u64 k = 0, n; !r && k < len; k += n) {
 			n = MIN(len - k, grain - (at + k) % grain);
-			if (n < grain || !img_is_zero(buf + k, n))
+			if (n < grain || !buf_is_zero(buf + k, n))
 				continue;
-			while (k + n + grain <= len && img_is_zero(buf + k + n, grain))
+			while (k + n + grain <= len && buf_is_zero(buf + k + n, grain))
 				n += grain;
 			r = block_discard(b, at + k, n);
 			*freed += n;

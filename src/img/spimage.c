@@ -249,3 +249,17 @@ int spimage_tail_absent(const struct spimage *img, u64 need, bool *absent, struc
 	}
 	return 0;
 }
+
+int spimage_blank(struct spimage *img, u64 from, u64 to, struct err *e)
+{
+	u32 *blank = malloc(SP_CHUNK * sizeof(*blank));
+	int r = 0;
+
+	if (!blank)
+		return err_errno(e, -ENOMEM, "%s", img->path);
+	memset(blank, 0xff, SP_CHUNK * sizeof(*blank));
+	for (u64 at = from; !r && at < to; at += SP_CHUNK)
+		r = spimage_write(img, at, (u32)MIN(to - at, SP_CHUNK), blank, e);
+	free(blank);
+	return r ? r : spimage_sync(img, e);
+}

@@ -84,3 +84,6 @@ u64 slot_map_next(const struct slot_map *m, u64 from, bool named);
 
 /* Is what follows the first need bytes of the table absent entries only (or nothing)? */
 int spimage_tail_absent(const struct spimage *img, u64 need, bool *absent, struct err *e);
+
+/* Makes entries [from, to) absent, also where the table is not that long yet, and syncs the table. */
+int spimage_blank(struct spimage *img, u64 from, u64 to, struct err *e);

@@ -80,8 +80,8 @@ static int setup(void **state)
 	struct bench *b = calloc(1, sizeof(*b));
 	struct err e = {0};
 
-	if (!b || mem_create(&b->mem, 1 * MiB, false, true, &e) < 0 ||
-	        space_init(&b->ports, 0xffff) < 0 || space_init(&b->memory, ~0ull) < 0)
+	if (!b || mem_create(&b->mem, 1 * MiB, false, true, &e) < 0 || space_init(&b->ports, 0xffff) < 0 ||
+	        space_init(&b->memory, ~0ull) < 0)
 		return -1;
 	clock_tsc_init(&b->clock);
 	b->cfg = (struct accel_config){.ncpus = 1};
