@@ -25,7 +25,7 @@ static struct fuzz *set_up(void)
 	if (!z)
 		abort();
 	gen_data_template(1, z->data);
-	if (native_create(&z->native, z->data, &why) < 0 || ref_create(&z->ref, z->data) < 0 ||
+	if (native_create(&z->native, z->data, &why) < 0 || ref_create(&z->ref, z->data, false) < 0 ||
 	        forms_create(&z->forms, z->ref, true) < 0) {
 		fprintf(stderr, "fuzz_insn: %s\n", why);
 		exit(77);

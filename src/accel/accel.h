@@ -55,6 +55,7 @@ struct accel_config {
 	const int *pin;     /* host CPU per vCPU or -1; NULL for none */
 	bool stats;
 	u64 code_cache; /* bytes for decoded/translated code per vCPU, 0 = default */
+	unsigned hot;   /* jit: how often code runs before it is translated, 0 = default */
 };
 
 struct accel_vm;
@@ -94,3 +95,4 @@ struct accel_ops {
 
 extern const struct accel_ops accel_kvm;    /* accel/kvm */
 extern const struct accel_ops accel_interp; /* accel/soft */
+extern const struct accel_ops accel_jit;

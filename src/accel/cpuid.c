@@ -133,6 +133,12 @@ static void set(u32 *w, u32 feature, bool on)
 		w[feature >> 5] &= ~BIT(feature & 31);
 }
 
+void cpuid_set_engine(struct cpuid_table *t, const char *engine)
+{
+	memset(t->brand, 0, sizeof(t->brand));
+	snprintf(t->brand, sizeof(t->brand), "xhyve software CPU (%s)", engine);
+}
+
 void cpuid_init(struct cpuid_table *t, unsigned ncpus, unsigned id, u64 tsc_hz, const char *engine,
         cpuid_probe_fn *bound)
 {
@@ -142,7 +148,7 @@ void cpuid_init(struct cpuid_table *t, unsigned ncpus, unsigned id, u64 tsc_hz, 
 	t->ncpus = ncpus ? ncpus : 1;
 	t->id = id;
 	t->tsc_hz = tsc_hz;
-	snprintf(t->brand, sizeof(t->brand), "xhyve software CPU (%s)", engine);
+	cpuid_set_engine(t, engine);
 	host_words(host);
 	for (unsigned n = 0; n < ARRAY_SIZE(features); n++) {
 		u32 f = features[n].feature;

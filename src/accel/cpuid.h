@@ -99,6 +99,9 @@ struct cpuid_table {
 /* Is the instruction behind a feature implemented? NULL asks for everything (KVM, tests). */
 typedef bool cpuid_probe_fn(u32 feature);
 
+/* The engine's name in the brand string. */
+void cpuid_set_engine(struct cpuid_table *t, const char *engine);
+
 void cpuid_init(struct cpuid_table *t, unsigned ncpus, unsigned id, u64 tsc_hz, const char *engine,
         cpuid_probe_fn *bound);
 

@@ -135,6 +135,8 @@ static void page_wrote(struct mem *m, u64 page, u64 off, u64 len)
 	__atomic_fetch_add(&m->gen[page], 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&m->code[page], 0, __ATOMIC_SEQ_CST);
 	__atomic_fetch_add(&m->gen[page], 1, __ATOMIC_SEQ_CST);
+	if (m->code_written)
+		m->code_written(m->code_opaque, page);
 }
 
 void mem_wrote(struct mem *m, u64 gpa, u64 len)
@@ -189,13 +191,14 @@ int mem_zero(struct mem *m, u64 gpa, u64 len)
 	return 0;
 }
 
-u32 mem_code_mark(struct mem *m, u64 gpa, u64 len)
+u32 mem_code_mark(struct mem *m, u64 gpa, u64 len, bool *first)
 {
 	u64 page = gpa >> PAGE_SHIFT;
 	u64 want = line_mask(gpa & (PAGE_SIZE - 1), len);
 	u32 gen = __atomic_load_n(&m->gen[page], __ATOMIC_SEQ_CST);
 	u64 had = __atomic_fetch_or(&m->code[page], want, __ATOMIC_SEQ_CST);
 
+	*first = had == 0;
 	if ((had & want) != want)
 		barrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 	return gen;

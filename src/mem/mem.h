@@ -29,6 +29,9 @@ struct mem {
 	void *map; /* the reservation, for munmap */
 	u64 map_len;
 	bool track; /* code tracking is on (software CPU) */
+	/* Called after a write hit code of a page (its number), by the thread that wrote. May be NULL. */
+	void (*code_written)(void *opaque, u64 page);
+	void *code_opaque;
 };
 
 /* size: bytes of RAM, a multiple of 4096, at least 1 MiB. dump: let core files contain it (-C). */
@@ -70,8 +73,9 @@ static inline u64 mem_line_bit(u64 gpa)
  * Software CPU, about to decode bytes [gpa, gpa+len) inside one page: marks their lines as code
  * and makes sure (membarrier) that every store that did not see the mark is visible. Returns the
  * page's generation; a block made from bytes read after this call is valid while it stays the same.
+ * *first: the page had no marks before.
  */
-u32 mem_code_mark(struct mem *m, u64 gpa, u64 len);
+u32 mem_code_mark(struct mem *m, u64 gpa, u64 len, bool *first);
 
 static inline u32 mem_code_gen(const struct mem *m, u64 gpa)
 {

@@ -15,8 +15,11 @@ int accel_choose(enum config_accel want, const struct accel_ops **out, struct er
 	case CONFIG_ACCEL_KVM: *out = &accel_kvm; return 0;
 	case CONFIG_ACCEL_INTERP: *out = &accel_interp; return 0;
 	case CONFIG_ACCEL_JIT:
-		return err_set(
-		        e, -ENOTSUP, "--accel=jit: this version has no translator yet; use auto or interp");
+		rc = accel_jit.probe(&why);
+		if (rc < 0)
+			return err_set(e, rc, "--accel=jit: %s", why.text);
+		*out = &accel_jit;
+		return 0;
 	case CONFIG_ACCEL_AUTO: break;
 	}
 	rc = accel_kvm.probe(&why);

@@ -329,16 +329,17 @@ static void code_is_tracked(void **state)
 	struct fix *f = make(false, true, true);
 	u32 data, ring;
 	struct vq_chain *c;
+	bool first;
 
 	put(f, DESC, 0, BUF, 64, W, 0);
 	publish(f, 0);
 	c = pop(f);
-	data = mem_code_mark(&f->mem, BUF, 16);
-	ring = mem_code_mark(&f->mem, USED, 64);
+	data = mem_code_mark(&f->mem, BUF, 16, &first);
+	ring = mem_code_mark(&f->mem, USED, 64, &first);
 	vq_push(&f->q, c, 1);
 	assert_int_not_equal(mem_code_gen(&f->mem, BUF), data);
 	assert_int_not_equal(mem_code_gen(&f->mem, USED), ring);
-	data = mem_code_mark(&f->mem, BUF, 16);
+	data = mem_code_mark(&f->mem, BUF, 16, &first);
 	vq_write_byte(&f->q, f->mem.base + BUF + 3, 1);
 	assert_int_not_equal(mem_code_gen(&f->mem, BUF), data);
 	done(f);

@@ -300,7 +300,7 @@ static int load(struct world *w, const char *path)
 
 static int create(struct world *w, const char *mode, const char *file, struct err *e)
 {
-	struct accel_config cfg = {.ncpus = 2};
+	struct accel_config cfg = {.ncpus = 2, .hot = 1};
 	struct accel_host host = {
 	        .ports = &w->ports, .memory = &w->memory, .mem = &w->mem, .clock = &w->clock};
 	struct x86_state s;
@@ -352,11 +352,11 @@ int main(int argc, char **argv)
 	static struct world w;
 	struct err e = {0};
 
-	if (argc < 4 || strcmp(argv[1], "interp")) {
-		fprintf(stderr, "usage: run_guest interp real|prot|long FILE [triple]\n");
+	if (argc < 4 || (strcmp(argv[1], "interp") && strcmp(argv[1], "jit"))) {
+		fprintf(stderr, "usage: run_guest interp|jit real|prot|long FILE [triple]\n");
 		return 1;
 	}
-	w.accel = &accel_interp;
+	w.accel = strcmp(argv[1], "jit") ? &accel_interp : &accel_jit;
 	w.triple = argc > 4 && strcmp(argv[4], "triple") == 0;
 	alarm(20); /* a guest that hangs has failed */
 	if (create(&w, argv[2], argv[3], &e) < 0) {

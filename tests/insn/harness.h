@@ -1,6 +1,6 @@
 /*
- * Differential tests of instructions: the same machine state and bytes on the host CPU in user mode
- * and on the reference engine, compared bit for bit.
+ * Differential tests of instructions: the same machine state and bytes on the host CPU in user mode and on
+ * the reference engine or the translator, compared bit for bit.
  *
  * A case is registers, up to 15 bytes of code at some address of the code area, and patches over a
  * fixed template of the data area. Both executors see the same addresses:
@@ -100,7 +100,8 @@ const u8 *native_data(const struct native *n); /* DATA_SIZE bytes as the last ca
 
 /* --- ref.c --- */
 struct ref;
-int ref_create(struct ref **out, const u8 *data_template);
+/* jit: 64-bit cases run on the translator. */
+int ref_create(struct ref **out, const u8 *data_template, bool jit);
 void ref_destroy(struct ref *r);
 void ref_run(struct ref *r, const struct insn_case *k, struct outcome *o);
 const u8 *ref_data(const struct ref *r);

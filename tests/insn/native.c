@@ -205,14 +205,18 @@ static void classify(const struct native *n, const gregset_t g, struct outcome *
 		o->addr = 0;
 }
 
-/* Not ours: let it happen again with the disposition of before. */
-static void foreign_signal(int sig)
+/* Not ours: the translator's, or let it happen again with the disposition of before. */
+static void foreign_signal(int sig, siginfo_t *si, void *uc)
 {
 	struct native *n = ctrl()->n;
+	unsigned i = 0;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
-		if (signals[i] == sig)
-			sigaction(sig, &n->old[i], NULL);
+	while (i < ARRAY_SIZE(signals) - 1 && signals[i] != sig)
+		i++;
+	if (n->old[i].sa_flags & SA_SIGINFO)
+		n->old[i].sa_sigaction(sig, si, uc);
+	else
+		sigaction(sig, &n->old[i], NULL);
 }
 
 void native_on_signal(int sig, siginfo_t *si, void *ucv)
@@ -224,7 +228,7 @@ void native_on_signal(int sig, siginfo_t *si, void *ucv)
 	greg_t *g = uc->uc_mcontext.gregs;
 
 	if (!c->active) {
-		foreign_signal(sig);
+		foreign_signal(sig, si, ucv);
 		return;
 	}
 	c->active = 0;

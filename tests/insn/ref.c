@@ -1,9 +1,10 @@
 /*
- * Runs cases on the reference engine: a CPU outside a machine, at CPL 3, with page tables that map
- * the areas at the addresses and with the rights that they have in the host process.
+ * Runs cases on the reference engine or on the translator: a CPU outside a machine, at CPL 3, with page
+ * tables that map the areas at the addresses and with the rights that they have in the host process.
  */
 #include "harness.h"
 #include "accel/soft/engine.h"
+#include "accel/soft/jit/jit.h"
 #include <stdlib.h>
 
 #define GPA_PML4 0x1000ull
@@ -20,6 +21,7 @@ struct ref {
 	struct accel_config cfg;
 	struct accel_host host;
 	struct cpu *cpu;
+	struct jit *jit;
 	struct x86_state base; /* everything that is the same in all 64-bit cases */
 	const u8 *template;
 };
@@ -76,7 +78,7 @@ static void base_state(struct x86_state *s)
 	s->seg[SEG_GS] = flat(0, ATTR_DATA);
 }
 
-int ref_create(struct ref **out, const u8 *data_template)
+int ref_create(struct ref **out, const u8 *data_template, bool jit)
 {
 	struct ref *r = calloc(1, sizeof(*r));
 	struct err e = {0};
@@ -98,12 +100,21 @@ int ref_create(struct ref **out, const u8 *data_template)
 	code = mem_ptr(&r->mem, GPA_CODE, CODE_SIZE);
 	memset(code, 0xcc, CODE_SIZE);
 	*out = r;
-	return r->cpu ? 0 : -1;
+	if (!r->cpu)
+		return -1;
+	if (jit && (jit_create(&r->jit, &r->mem, 8 * MiB, 0, &e) < 0 || jit_attach(r->jit, r->cpu) < 0)) {
+		fprintf(stderr, "insn: %s\n", e.text);
+		return -1;
+	}
+	return 0;
 }
 
 void ref_destroy(struct ref *r)
 {
+	if (r->jit)
+		jit_detach(r->jit, r->cpu);
 	cpu_destroy(r->cpu);
+	jit_destroy(r->jit);
 	space_fini(&r->memory);
 	space_fini(&r->ports);
 	mem_destroy(&r->mem);
@@ -150,6 +161,17 @@ static void save(struct ref *r, struct regs *out)
 	memcpy(out->vec, s.vec, sizeof(s.vec));
 }
 
+static void step_through(struct ref *r, const struct insn_case *k, struct step_result *st)
+{
+	for (unsigned i = 0; i < k->count && !st->faulted; i++) {
+		u64 rip = cpu_rip(r->cpu);
+
+		if (i && (rip < k->in.rip || rip >= k->in.rip + k->len))
+			break; /* branched out of the sequence: the host met INT3 there */
+		interp_step(r->cpu, st);
+	}
+}
+
 void ref_run(struct ref *r, const struct insn_case *k, struct outcome *o)
 {
 	u8 *data = mem_ptr(&r->mem, GPA_DATA, DATA_SIZE);
@@ -162,13 +184,10 @@ void ref_run(struct ref *r, const struct insn_case *k, struct outcome *o)
 		memcpy(data + k->patch[i].off, k->patch[i].bytes, k->patch[i].len);
 	mem_write(&r->mem, code, k->code, k->len);
 	load(r, k);
-	for (unsigned i = 0; i < k->count && !st.faulted; i++) {
-		u64 rip = cpu_rip(r->cpu);
-
-		if (i && (rip < k->in.rip || rip >= k->in.rip + k->len))
-			break; /* branched out of the sequence: the host met INT3 there */
-		interp_step(r->cpu, &st);
-	}
+	if (r->jit && k->mode == MODE_64)
+		jit_run_range(r->cpu, k->in.rip, k->in.rip + k->len, &st);
+	else
+		step_through(r, k, &st);
 	save(r, &o->out);
 	o->faulted = st.faulted;
 	o->vector = st.vector;

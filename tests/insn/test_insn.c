@@ -1,8 +1,9 @@
 /*
- * Differential test of single instructions and short sequences: reference engine against the host CPU.
+ * Differential test of single instructions and short sequences: reference engine, or with --jit the
+ * translator, against the host CPU.
  *
  *   test_insn [--seed N] [--cases N] [--case K] [--regress FILE] [--only MNEMONIC] [--64] [--table]
- *             [--show N] [--seconds N] [--self]
+ *             [--show N] [--seconds N] [--self] [--jit]
  *
  * --64 leaves out 32-bit code. --case K runs one case of the seed and prints it. --self compares the host
  * with itself. --seconds draws new seeds until the time is up (for long runs by hand). Exit status 1 when
@@ -22,7 +23,7 @@ struct test {
 	u8 data[DATA_SIZE];
 	u8 self_data[DATA_SIZE];
 	u64 seed, cases, one;
-	bool have_one, with32, table, self, quiet;
+	bool have_one, with32, table, self, jit;
 	long seconds, show;
 	const char *regress, *only;
 	u64 ran, sequences, ran32, faults, excepted, differs;
@@ -255,7 +256,7 @@ static int parse(struct test *t, int argc, char **argv)
 	static const struct option options[] = {{"seed", 1, NULL, 's'}, {"cases", 1, NULL, 'n'},
 	        {"case", 1, NULL, 'c'}, {"regress", 1, NULL, 'r'}, {"only", 1, NULL, 'o'},
 	        {"64", 0, NULL, '6'}, {"table", 0, NULL, 't'}, {"show", 1, NULL, 'w'},
-	        {"seconds", 1, NULL, 'S'}, {"self", 0, NULL, 'x'}, {NULL, 0, NULL, 0}};
+	        {"seconds", 1, NULL, 'S'}, {"self", 0, NULL, 'x'}, {"jit", 0, NULL, 'j'}, {NULL, 0, NULL, 0}};
 	int o;
 
 	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -270,6 +271,7 @@ static int parse(struct test *t, int argc, char **argv)
 		case 'w': t->show = strtol(optarg, NULL, 0); break;
 		case 'S': t->seconds = strtol(optarg, NULL, 0); break;
 		case 'x': t->self = true; break;
+		case 'j': t->jit = true; break;
 		default: return -1;
 		}
 	}
@@ -305,13 +307,19 @@ int main(int argc, char **argv)
 	t->with32 = true;
 	if (parse(t, argc, argv) < 0)
 		return 2;
+	/* First, because the host's handler of signals passes on those of the translator. */
+	if (ref_create(&t->r, t->data, t->jit) < 0) {
+		fprintf(stderr, "insn: set-up failed\n");
+		return 1;
+	}
 	rc = native_create(&t->n, t->data, &why);
 	if (rc == -ENOTSUP) {
 		printf("insn: skipped: %s\n", why);
+		ref_destroy(t->r);
 		free(t);
 		return 77;
 	}
-	if (rc < 0 || ref_create(&t->r, t->data) < 0 || forms_create(&t->forms, t->r, t->with32) < 0) {
+	if (rc < 0 || forms_create(&t->forms, t->r, t->with32) < 0) {
 		fprintf(stderr, "insn: set-up failed\n");
 		return 1;
 	}

@@ -90,8 +90,13 @@ static void refused_sizes(void **state)
 static void code_lines(void **state)
 {
 	struct mem *m = fresh(MiB);
-	u32 gen = mem_code_mark(m, 0x5040, 16);
+	bool first = false;
+	u32 gen = mem_code_mark(m, 0x5040, 16, &first);
 
+	assert_true(first);
+	assert_int_equal(mem_code_mark(m, 0x5048, 8, &first), gen);
+	assert_false(first);
+	assert_int_equal(mem_code_mark(m, 0x5040, 4, &first), gen);
 	assert_int_equal(mem_code_gen(m, 0x5040), gen);
 	mem_wrote(m, 0x5000, 64); /* the line before */
 	mem_wrote(m, 0x5080, 64); /* the line after */
@@ -102,10 +107,11 @@ static void code_lines(void **state)
 	gen = mem_code_gen(m, 0x5000);
 	mem_wrote(m, 0x5040, 64); /* nothing is marked any more */
 	assert_int_equal(mem_code_gen(m, 0x5000), gen);
-	gen = mem_code_mark(m, 0x503c, 8); /* two lines */
+	gen = mem_code_mark(m, 0x503c, 8, &first); /* two lines */
+	assert_true(first);
 	mem_wrote(m, 0x5000, 1);
 	assert_int_not_equal(mem_code_gen(m, 0x5000), gen);
-	gen = mem_code_mark(m, 0x6000, 4096);
+	gen = mem_code_mark(m, 0x6000, 4096, &first);
 	mem_wrote(m, 0x5ff0, 32); /* a write that straddles pages */
 	assert_int_not_equal(mem_code_gen(m, 0x6000), gen);
 	mem_destroy(m);
@@ -133,10 +139,11 @@ static void code_race(void **state)
 	struct race r = {.m = fresh(MiB)};
 	pthread_t t;
 	u32 gen = 0, seen = 0;
+	bool first;
 
 	assert_int_equal(pthread_create(&t, NULL, writer, &r), 0);
 	for (unsigned n = 0; n < 20000; n++) {
-		gen = mem_code_mark(r.m, 0x8000, 4);
+		gen = mem_code_mark(r.m, 0x8000, 4, &first);
 		seen = __atomic_load_n((u32 *)mem_ptr(r.m, 0x8000, 4), __ATOMIC_RELAXED);
 	}
 	__atomic_store_n(&r.stop, 1, __ATOMIC_RELAXED);

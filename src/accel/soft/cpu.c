@@ -10,6 +10,7 @@
 #include "accel/soft/walk.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <x86intrin.h>
 
 u64 cpu_tsc(const struct cpu *c)
@@ -97,15 +98,19 @@ void cpu_update_mode(struct cpu *c)
 
 struct cpu *cpu_create(const struct accel_config *cfg, const struct accel_host *host, unsigned id)
 {
-	struct cpu *c = aligned_alloc(64, ALIGN_UP(sizeof(*c), 64));
+	/* Most of it is the sparse arrays of the TLB. */
+	struct cpu *c = mmap(
+	        NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	struct x86_state *s = calloc(1, sizeof(*s));
 
-	if (!c || !s) {
-		free(c);
+	if (c == MAP_FAILED || !s) {
+		if (c != MAP_FAILED)
+			munmap(c, sizeof(*c));
 		free(s);
 		return NULL;
 	}
-	memset(c, 0, sizeof(*c));
+	madvise(c, sizeof(*c), MADV_NOHUGEPAGE);
+	madvise(c, sizeof(*c), MADV_DONTDUMP);
 	c->id = id;
 	c->cfg = cfg;
 	c->host = host;
@@ -134,7 +139,7 @@ void cpu_destroy(struct cpu *c)
 	cache_destroy(c);
 	mmu_fini(c);
 	pthread_mutex_destroy(&c->own_lock);
-	free(c);
+	munmap(c, sizeof(*c));
 }
 
 static void tsc_set(struct cpu *c, u64 val)

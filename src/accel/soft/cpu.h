@@ -60,10 +60,15 @@ enum cc_kind {
 #define HF_NE 0x4000u /* CR0.NE */
 #define HF_TF 0x8000u /* RFLAGS.TF: blocks of one instruction */
 
-/* Software TLB: direct mapped, one table per privilege index. A tag that matches grants the access. */
-#define TLB_BITS 10
+/*
+ * Software TLB: direct mapped by the low 20 bits of the page number, one per privilege index. A tag
+ * that equals the page's address grants the access. The arrays are sparse: the host gives them memory
+ * where they are touched, and its zero is a tag that fits no page of that slot, but for slot 0, which
+ * has TLB_NONE_0 instead. So 8 neighbouring pages share a cache line and an index needs no masking.
+ */
+#define TLB_BITS 20
 #define TLB_SIZE (1u << TLB_BITS)
-#define TLB_INVALID 1ull /* no page address has bit 0 set */
+#define TLB_NONE_0 0x1000ull /* a page of slot 1 */
 enum mmu_idx {
 	MMU_KERNEL,
 	MMU_KERNEL_AC, /* SMAP suspended by EFLAGS.AC */
@@ -72,11 +77,17 @@ enum mmu_idx {
 	MMU_NIDX
 };
 
-struct tlb_entry {
-	u64 r, w, x; /* gva of the page if reads / writes / fetches go straight to RAM, else TLB_INVALID */
-	u64 addend;  /* host address = gva + addend */
+struct tlb {
+	/* gva of the page if reads / writes / fetches go straight to RAM, else a page of another slot */
+	u64 r[TLB_SIZE], w[TLB_SIZE], x[TLB_SIZE];
+	u64 host[TLB_SIZE]; /* host address of the page */
 };
-static_assert(sizeof(struct tlb_entry) == 32, "indexed by shift");
+
+/* Which slots are not empty: a bit each, and a bit for each 64 of those, so that a flush is cheap. */
+struct tlb_used {
+	u64 bit[TLB_SIZE / 64];
+	u64 sum[TLB_SIZE / 64 / 64];
+};
 
 /* Where an event comes from: decides about the saved RIP, the gate's DPL check and error codes' EXT bit. */
 enum event_kind {
@@ -99,6 +110,32 @@ struct cpu_event {
 
 struct tlb2;
 struct block;
+struct jit;
+
+/*
+ * The translator's part (jit/jit.h). Translated code reaches the CPU through the GS base and finds the
+ * host code of an indirect branch's target by its address in jc_*, one table per privilege index.
+ */
+#define JC_SIZE 4096u
+#define JIT_STACK (64 * KiB)
+#define JC_NIDX 3 /* MMU_KERNEL, MMU_KERNEL_AC, MMU_USER */
+struct jit_cpu {
+	struct jit *j;
+	u64 self;     /* address of struct cpu */
+	u64 vpage;    /* address of the page that executes, in the guest's view */
+	u64 host_rsp; /* stack of the C code that entered translated code */
+	u64 target;   /* where to enter */
+	u64 ptr, aux; /* what an exit says: a record, a guest address */
+	u64 tmp;      /* inside one instruction */
+	u32 ax;       /* arithmetic flags as LAHF and SETO AL leave them */
+	u32 host_mxcsr;
+	u32 inside;  /* atomic: executes translated code */
+	u32 epoch;   /* atomic: counts exits from it */
+	u64 gen;     /* of the code cache that jc_* and resumption addresses are from */
+	void *stack; /* of the handler of host faults */
+	u32 jc_key[JC_NIDX];
+	u64 jc_tag[JC_NIDX][JC_SIZE], jc_host[JC_NIDX][JC_SIZE];
+};
 
 struct cpu {
 	u64 gpr[NREG];
@@ -154,10 +191,8 @@ struct cpu {
 	/* event being delivered: a fault while it is active combines with it (#DF, shutdown) */
 	struct cpu_event event;
 
-	struct tlb_entry tlb[MMU_NIDX][TLB_SIZE];
-	u64 tlb_used[MMU_NIDX][TLB_SIZE / 64]; /* slots that are not empty, for cheap flushes */
-	struct tlb2 *tlb2;                     /* second level, keyed by PCID (mmu.c) */
-	const struct block *block;             /* being executed (interp) */
+	struct tlb2 *tlb2;         /* second level, keyed by PCID (mmu.c) */
+	const struct block *block; /* being executed (interp) */
 
 	unsigned id;
 	u32 sleeping;  /* atomic: the thread waits on the request word */
@@ -171,6 +206,10 @@ struct cpu {
 	struct intc intc;
 	void *engine; /* the engine's own per-CPU data */
 	u64 stat[16]; /* --stats, see enum in engine.h */
+	struct jit_cpu jit;
+
+	struct tlb_used tlb_used[MMU_NIDX];
+	struct tlb tlb[MMU_NIDX] __attribute__((aligned(4096)));
 };
 
 #define CPU_REQ_INTR 0x01u
@@ -179,6 +218,7 @@ struct cpu {
 #define CPU_REQ_SIPI 0x08u /* vector in bits 31:24 of the word */
 #define CPU_REQ_KICK 0x10u
 #define CPU_REQ_TLB 0x20u
+#define CPU_REQ_SYNC 0x40u /* somebody waits until this CPU leaves translated code */
 
 /* reasons for the run loop to look closer before or after a block */
 #define SLOW_EVENT 0x01u  /* event.active: deliver it */

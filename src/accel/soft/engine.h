@@ -14,6 +14,10 @@ enum cpu_stat {
 	STAT_INTR,
 	STAT_FAULT,
 	STAT_HLT,
+	STAT_LINK,    /* exits of translated code: to a block without a link, */
+	STAT_LOOKUP,  /* to an address unknown to the CPU's table, */
+	STAT_CALLOUT, /* for an instruction of interp's, */
+	STAT_ACCESS,  /* for a memory access that the TLB does not grant */
 	STAT_N
 };
 static_assert(STAT_N <= 16, "fits cpu.stat");
@@ -29,6 +33,14 @@ struct step_result {
 
 /* Executes exactly one instruction at RIP (all iterations of a REP) without delivering a fault. */
 void interp_step(struct cpu *c, struct step_result *r);
+void step_fault(struct cpu *c, struct step_result *r); /* the fault just taken is told, not delivered */
+
+/*
+ * The run loop's pieces, for the translator: one block, or one instruction if there are reasons to look
+ * closer (cpu.slow); one instruction without such reasons. Faults leave by longjmp to fault_jmp.
+ */
+void interp_block(struct cpu *c);
+void interp_insn(struct cpu *c);
 
 /* Runs until the machine must decide. */
 enum run_exit interp_run(struct cpu *c);

@@ -162,6 +162,8 @@ bool cpu_attend(struct cpu *c, enum run_exit *why)
 	for (;;) {
 		u32 req = requests(c);
 
+		if (req & CPU_REQ_SYNC)
+			done(c, CPU_REQ_SYNC);
 		if (req & CPU_REQ_KICK) {
 			done(c, CPU_REQ_KICK);
 			*why = RUN_KICKED;

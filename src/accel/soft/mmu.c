@@ -13,6 +13,7 @@
 #include "accel/soft/debug.h"
 #include "accel/soft/engine.h"
 #include "accel/soft/interp/insn.h"
+#include "accel/soft/jit/jit.h"
 #include "accel/soft/mmu.h"
 #include "accel/soft/walk.h"
 
@@ -35,6 +36,13 @@ struct tlb2 {
 	u64 bloom_2m[BLOOM_BITS / 64], bloom_big[BLOOM_BITS / 64];
 };
 
+static void drop_slot(struct cpu *c, unsigned idx, unsigned n)
+{
+	u64 none = n ? 0 : TLB_NONE_0;
+
+	c->tlb[idx].r[n] = c->tlb[idx].w[n] = c->tlb[idx].x[n] = none;
+}
+
 int mmu_init(struct cpu *c)
 {
 	c->tlb2 = calloc(1, sizeof(*c->tlb2));
@@ -43,8 +51,7 @@ int mmu_init(struct cpu *c)
 	for (unsigned n = 0; n <= PCID_GLOBAL; n++)
 		c->tlb2->gen[n] = 1; /* zeroed entries match no generation */
 	for (unsigned i = 0; i < MMU_NIDX; i++)
-		for (unsigned n = 0; n < TLB_SIZE; n++)
-			c->tlb[i][n] = (struct tlb_entry){TLB_INVALID, TLB_INVALID, TLB_INVALID, 0};
+		drop_slot(c, i, 0);
 	return 0;
 }
 
@@ -61,21 +68,23 @@ static u32 current_pcid(const struct cpu *c)
 	return c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
 }
 
-static void drop_slot(struct cpu *c, unsigned idx, unsigned n)
-{
-	struct tlb_entry *t = &c->tlb[idx][n];
-
-	t->r = t->w = t->x = TLB_INVALID;
-}
-
+/* Empties all slots, by way of the record of those in use. */
 void mmu_switch(struct cpu *c)
 {
+	if (c->jit.j)
+		jit_forget(c);
 	for (unsigned i = 0; i < MMU_NIDX; i++) {
-		for (unsigned w = 0; w < TLB_SIZE / 64; w++) {
-			u64 used = c->tlb_used[i][w];
-			for (; used; used &= used - 1)
-				drop_slot(c, i, w * 64 + (unsigned)__builtin_ctzll(used));
-			c->tlb_used[i][w] = 0;
+		struct tlb_used *used = &c->tlb_used[i];
+
+		for (unsigned s = 0; s < ARRAY_SIZE(used->sum); s++) {
+			for (u64 sum = used->sum[s]; sum; sum &= sum - 1) {
+				unsigned w = s * 64 + (unsigned)__builtin_ctzll(sum);
+
+				for (u64 bits = used->bit[w]; bits; bits &= bits - 1)
+					drop_slot(c, i, w * 64 + (unsigned)__builtin_ctzll(bits));
+				used->bit[w] = 0;
+			}
+			used->sum[s] = 0;
 		}
 	}
 }
@@ -153,10 +162,13 @@ static void bloom_set(u64 *bloom, u64 lin, unsigned shift)
 
 static void drop_page(struct cpu *c, u64 lin, u32 pcid)
 {
-	unsigned n = (lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
+	for (unsigned i = 0; i < MMU_NIDX; i++) {
+		unsigned n = tlb_slot(lin);
 
-	for (unsigned i = 0; i < MMU_NIDX; i++)
+		if (c->jit.j && i < JC_NIDX && c->tlb[i].x[n] == (lin & ~(PAGE_SIZE - 1)))
+			jit_page_gone(c, i, c->tlb[i].x[n]);
 		drop_slot(c, i, n);
+	}
 	tlb2_drop(c->tlb2, lin, pcid);
 	tlb2_drop(c->tlb2, lin, PCID_GLOBAL);
 }
@@ -220,21 +232,47 @@ static u8 *ram_page(const struct cpu *c, u64 page)
 	return is_apic_page(c, page) ? NULL : mem_ptr(c->mem, page, PAGE_SIZE);
 }
 
+/*
+ * Translated code does not look at the code map after a store: pages with code get no tag. The tag is
+ * set before the map is read, and who marks a page reads tags after (jit_page_marked).
+ */
+static void grant_writes(struct cpu *c, enum mmu_idx idx, unsigned n, u64 page, u64 gpa)
+{
+	struct tlb *t = &c->tlb[idx];
+
+	if (!c->jit.j) {
+		t->w[n] = page;
+		return;
+	}
+	if (__atomic_load_n(&c->mem->code[gpa >> PAGE_SHIFT], __ATOMIC_RELAXED))
+		return;
+	jit_write_tag(c, idx, n, gpa);
+	__atomic_store_n(&t->w[n], page, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&c->mem->code[gpa >> PAGE_SHIFT], __ATOMIC_SEQ_CST))
+		t->w[n] = n ? 0 : TLB_NONE_0;
+}
+
 static void tlb_fill(struct cpu *c, enum mmu_idx idx, u64 lin, const struct xlat *x)
 {
 	u64 page = lin & ~(PAGE_SIZE - 1);
-	unsigned n = (lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
-	struct tlb_entry *t = &c->tlb[idx][n];
+	unsigned n = tlb_slot(lin);
+	u64 none = n ? 0 : TLB_NONE_0;
+	struct tlb *t = &c->tlb[idx];
 	u8 *host = ram_page(c, x->page);
 	bool data = !debug_watches_page(c, page);
 
 	if (!host || idx == MMU_USER_ALIGN)
 		return;
-	t->r = data && mmu_allowed(c, x->flags, ACC_READ, idx) ? page : TLB_INVALID;
-	t->w = data && (x->flags & PG_D) && mmu_allowed(c, x->flags, ACC_WRITE, idx) ? page : TLB_INVALID;
-	t->x = mmu_allowed(c, x->flags, ACC_EXEC, idx) ? page : TLB_INVALID;
-	t->addend = (u64)host - page;
-	c->tlb_used[idx][n / 64] |= BIT64(n % 64);
+	t->r[n] = data && mmu_allowed(c, x->flags, ACC_READ, idx) ? page : none;
+	if (c->jit.j && t->x[n] != none && (t->x[n] != page || t->host[n] != (u64)host))
+		jit_page_gone(c, idx, t->x[n]);
+	t->host[n] = (u64)host;
+	t->x[n] = mmu_allowed(c, x->flags, ACC_EXEC, idx) ? page : none;
+	t->w[n] = none;
+	if (data && (x->flags & PG_D) && mmu_allowed(c, x->flags, ACC_WRITE, idx))
+		grant_writes(c, idx, n, page, x->page);
+	c->tlb_used[idx].bit[n / 64] |= BIT64(n % 64);
+	c->tlb_used[idx].sum[n / 4096] |= BIT64(n / 64 % 64);
 }
 
 static NORETURN void not_canonical(struct cpu *c)
@@ -264,6 +302,41 @@ static void translate(struct cpu *c, enum mmu_idx idx, u64 lin, enum access acc,
 	tlb_fill(c, idx, lin, x);
 }
 
+static bool granted(const struct cpu *c, u64 lin, u8 access)
+{
+	unsigned size = access >> 1;
+
+	return access & 1 ? tlb_write_ptr(c, c->mmu_idx, lin, size) : tlb_read_ptr(c, c->mmu_idx, lin, size);
+}
+
+bool mmu_refill(struct cpu *c, u64 lin, u8 access)
+{
+	bool write = access & 1;
+	struct xlat x;
+
+	c->stat[STAT_TLB_MISS]++;
+	if (!mmu_canonical(lin) ||
+	        (!tlb2_find(c, lin, current_pcid(c), &x) && !tlb2_find(c, lin, PCID_GLOBAL, &x)) ||
+	        !mmu_allowed(c, x.flags, write ? ACC_WRITE : ACC_READ, c->mmu_idx) ||
+	        (write && !(x.flags & PG_D)))
+		return false;
+	tlb_fill(c, c->mmu_idx, lin, &x);
+	return granted(c, lin, access);
+}
+
+bool mmu_walk_in(struct cpu *c, u64 lin, u8 access)
+{
+	struct xlat x;
+	u32 error;
+
+	if (!mmu_canonical(lin) ||
+	        mmu_walk(c, lin, access & 1 ? ACC_WRITE : ACC_READ, c->mmu_idx, &x, &error) < 0)
+		return false;
+	tlb2_store(c, lin, &x);
+	tlb_fill(c, c->mmu_idx, lin, &x);
+	return granted(c, lin, access);
+}
+
 /* gpa of lin; raises #GP, #SS, #PF. */
 static u64 gpa_of(struct cpu *c, enum mmu_idx idx, u64 lin, enum access acc)
 {
@@ -281,10 +354,11 @@ static u64 gpa_of(struct cpu *c, enum mmu_idx idx, u64 lin, enum access acc)
 
 u64 mmu_fetch_gpa(struct cpu *c, u64 lin)
 {
-	struct tlb_entry *t = &c->tlb[c->fetch_idx][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	const struct tlb *t = &c->tlb[c->fetch_idx];
+	unsigned n = tlb_slot(lin);
 
-	if (likely(t->x == (lin & ~(PAGE_SIZE - 1))))
-		return lin + t->addend - (u64)c->mem->base;
+	if (likely(t->x[n] == (lin & ~(PAGE_SIZE - 1))))
+		return t->host[n] - (u64)c->mem->base + (lin & (PAGE_SIZE - 1));
 	return gpa_of(c, c->fetch_idx, lin, ACC_EXEC);
 }
 
@@ -424,25 +498,23 @@ void mmu_st_slow(struct cpu *c, u64 lin, unsigned size, u64 val)
 
 u64 mem_ld_idx(struct cpu *c, enum mmu_idx idx, u64 lin, unsigned size)
 {
-	const struct tlb_entry *t = &c->tlb[idx][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	const void *p = tlb_read_ptr(c, idx, lin, size);
 
-	if (likely(t->r == (lin & ~(PAGE_SIZE - 1)) && !crosses(lin, size))) {
-		const void *p = (const void *)(lin + t->addend);
+	if (likely(p))
 		return size == 8   ? *(const volatile u64_any *)p
 		       : size == 4 ? *(const volatile u32_any *)p
 		       : size == 2 ? *(const volatile u16_any *)p
 		                   : *(const volatile u8 *)p;
-	}
 	return ld_idx(c, idx, lin, size);
 }
 
 void mem_st_idx(struct cpu *c, enum mmu_idx idx, u64 lin, unsigned size, u64 val)
 {
-	const struct tlb_entry *t = &c->tlb[idx][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	void *p = size == 8 ? tlb_write_ptr(c, idx, lin, 8) : NULL;
 
-	if (likely(size == 8 && t->w == (lin & ~(PAGE_SIZE - 1)) && !crosses(lin, 8))) {
-		*(volatile u64_any *)(lin + t->addend) = val;
-		mmu_wrote(c, (const void *)(lin + t->addend), 8);
+	if (likely(p)) {
+		*(volatile u64_any *)p = val;
+		mmu_wrote(c, p, 8);
 		return;
 	}
 	st_idx(c, idx, lin, size, val);
@@ -513,21 +585,21 @@ static void copy_bytes(struct cpu *c, u64 lin, u8 *buf, unsigned len, enum acces
 
 void mem_ld_bytes(struct cpu *c, u64 lin, void *buf, unsigned len)
 {
-	const struct tlb_entry *t = tlb_slot(c, lin);
+	const void *p = tlb_read_ptr(c, c->mmu_idx, lin, len);
 
-	if (likely(t->r == (lin & ~(PAGE_SIZE - 1)) && !crosses(lin, len)))
-		memcpy(buf, (const void *)(lin + t->addend), len);
+	if (likely(p))
+		memcpy(buf, p, len);
 	else
 		copy_bytes(c, lin, buf, len, ACC_READ);
 }
 
 void mem_st_bytes(struct cpu *c, u64 lin, const void *buf, unsigned len)
 {
-	const struct tlb_entry *t = tlb_slot(c, lin);
+	void *p = tlb_write_ptr(c, c->mmu_idx, lin, len);
 
-	if (likely(t->w == (lin & ~(PAGE_SIZE - 1)) && !crosses(lin, len))) {
-		memcpy((void *)(lin + t->addend), buf, len);
-		mmu_wrote(c, (const void *)(lin + t->addend), len);
+	if (likely(p)) {
+		memcpy(p, buf, len);
+		mmu_wrote(c, p, len);
 		return;
 	}
 	copy_bytes(c, lin, (u8 *)(u64)buf, len, ACC_WRITE);
@@ -535,13 +607,12 @@ void mem_st_bytes(struct cpu *c, u64 lin, const void *buf, unsigned len)
 
 void *mmu_rmw(struct cpu *c, u64 lin, unsigned size)
 {
-	const struct tlb_entry *t = tlb_slot(c, lin);
+	u8 *p = tlb_write_ptr(c, c->mmu_idx, lin, size);
 	enum mmu_idx idx;
 	u64 gpa;
-	u8 *p;
 
-	if (likely(t->w == (lin & ~(PAGE_SIZE - 1)) && !crosses(lin, size)))
-		return (void *)(lin + t->addend);
+	if (likely(p))
+		return p;
 	idx = check_align(c, c->mmu_idx, lin, size);
 	gpa = gpa_of(c, idx, lin, ACC_WRITE);
 	if (crosses(lin, size)) {
@@ -557,14 +628,14 @@ void *mmu_rmw(struct cpu *c, u64 lin, unsigned size)
 
 void *mmu_ptr(struct cpu *c, u64 lin, unsigned len, enum access acc)
 {
-	const struct tlb_entry *t = tlb_slot(c, lin);
-	u8 *p;
+	u8 *p = acc == ACC_WRITE ? tlb_write_ptr(c, c->mmu_idx, lin, len)
+	                         : tlb_read_ptr(c, c->mmu_idx, lin, len);
 	u64 gpa;
 
+	if (likely(p))
+		return p;
 	if (crosses(lin, len))
 		return NULL;
-	if (likely((acc == ACC_WRITE ? t->w : t->r) == (lin & ~(PAGE_SIZE - 1))))
-		return (void *)(lin + t->addend);
 	if (c->mmu_idx == MMU_USER_ALIGN)
 		return NULL; /* alignment depends on the element, which only loads and stores know */
 	gpa = gpa_of(c, c->mmu_idx, lin, acc);

@@ -19,9 +19,28 @@ u64 mmu_ld_slow(struct cpu *c, u64 lin, unsigned size);
 void mmu_st_slow(struct cpu *c, u64 lin, unsigned size, u64 val);
 void mmu_code_hit(struct cpu *c, u64 gpa, unsigned size); /* a store hit a line with decoded code */
 
-static inline struct tlb_entry *tlb_slot(struct cpu *c, u64 lin)
+static inline unsigned tlb_slot(u64 lin)
 {
-	return &c->tlb[c->mmu_idx][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	return (lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
+}
+
+/* Host address of [lin, lin + size) if the access goes straight to RAM inside one page, else NULL. */
+static inline void *tlb_read_ptr(const struct cpu *c, u32 idx, u64 lin, unsigned size)
+{
+	const struct tlb *t = &c->tlb[idx];
+	unsigned n = tlb_slot(lin);
+	u64 off = lin - t->r[n];
+
+	return likely(off <= PAGE_SIZE - size) ? (void *)(t->host[n] + off) : NULL;
+}
+
+static inline void *tlb_write_ptr(const struct cpu *c, u32 idx, u64 lin, unsigned size)
+{
+	const struct tlb *t = &c->tlb[idx];
+	unsigned n = tlb_slot(lin);
+	u64 off = lin - t->w[n];
+
+	return likely(off <= PAGE_SIZE - size) ? (void *)(t->host[n] + off) : NULL;
 }
 
 /* A store of size bytes at host address p (inside RAM) has happened: keep decoded code true. */
@@ -36,21 +55,18 @@ static inline void mmu_wrote(struct cpu *c, const void *p, unsigned size)
 #define MMU_LD(bits, type)                                                                                   \
 	static inline u##bits mem_ld##bits(struct cpu *c, u64 lin)                                           \
 	{                                                                                                    \
-		struct tlb_entry *t = tlb_slot(c, lin);                                                      \
-		if (likely(t->r == (lin & ~(PAGE_SIZE - 1)) &&                                               \
-		            (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - bits / 8))                                \
-			return *(const volatile type *)(lin + t->addend);                                    \
+		const void *p = tlb_read_ptr(c, c->mmu_idx, lin, bits / 8);                                  \
+		if (likely(p))                                                                               \
+			return *(const volatile type *)p;                                                    \
 		return (u##bits)mmu_ld_slow(c, lin, bits / 8);                                               \
 	}
 #define MMU_ST(bits, type)                                                                                   \
 	static inline void mem_st##bits(struct cpu *c, u64 lin, u##bits val)                                 \
 	{                                                                                                    \
-		struct tlb_entry *t = tlb_slot(c, lin);                                                      \
-		if (likely(t->w == (lin & ~(PAGE_SIZE - 1)) &&                                               \
-		            (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - bits / 8)) {                              \
-			volatile type *p = (volatile type *)(lin + t->addend);                               \
-			*p = val;                                                                            \
-			mmu_wrote(c, (const void *)(lin + t->addend), bits / 8);                             \
+		void *p = tlb_write_ptr(c, c->mmu_idx, lin, bits / 8);                                       \
+		if (likely(p)) {                                                                             \
+			*(volatile type *)p = val;                                                           \
+			mmu_wrote(c, p, bits / 8);                                                           \
 			return;                                                                              \
 		}                                                                                            \
 		mmu_st_slow(c, lin, bits / 8, val);                                                          \
@@ -118,6 +134,14 @@ static inline bool mmu_canonical(u64 lin)
 
 /* Raises the faults that an access of len bytes (1..4096) at lin would raise, without making it. */
 void mmu_probe(struct cpu *c, u64 lin, unsigned len, enum access acc);
+
+/*
+ * For the translator: the page of lin into the inline TLB, from the second level or by a walk. False if
+ * the TLB does not grant the access even so; raises nothing.
+ */
+#define MMU_ACCESS(size, write) ((u8)((size) << 1 | (write)))
+bool mmu_refill(struct cpu *c, u64 lin, u8 access);
+bool mmu_walk_in(struct cpu *c, u64 lin, u8 access);
 
 /* Device or RAM access at a guest physical address, within one page. */
 u64 mmu_phys_ld(struct cpu *c, u64 gpa, unsigned size);

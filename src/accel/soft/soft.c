@@ -1,9 +1,10 @@
 /*
- * The accelerator table of the reference engine.
+ * The accelerator tables of the software CPU: the reference engine, and the translator above it.
  */
 #include "accel/soft/soft.h"
 #include "accel/soft/engine.h"
 #include "accel/soft/idle.h"
+#include "accel/soft/jit/jit.h"
 #include "accel/soft/mmu.h"
 #include "base/log.h"
 
@@ -43,8 +44,23 @@ static void soft_vm_destroy(struct accel_vm *v)
 {
 	struct soft_vm *vm = (struct soft_vm *)v;
 
+	jit_destroy(vm->jit);
 	pthread_mutex_destroy(&vm->bus_lock);
 	free(vm);
+}
+
+static int jit_vm_create(
+        const struct accel_config *cfg, const struct accel_host *h, struct accel_vm **out, struct err *e)
+{
+	int rc = soft_vm_create(cfg, h, out, e);
+
+	if (rc < 0)
+		return rc;
+	struct soft_vm *vm = (struct soft_vm *)*out;
+	rc = jit_create(&vm->jit, h->mem, cfg->code_cache, cfg->hot, e);
+	if (rc < 0)
+		soft_vm_destroy(*out);
+	return rc;
 }
 
 /* RAM is where struct mem says; there is nothing to map but what must agree with it. */
@@ -69,6 +85,13 @@ static int soft_vcpu_create(
 	c = cpu_create(&vm->cfg, &vm->host, id);
 	if (!c)
 		return err_errno(e, -ENOMEM, "cannot create CPU %u", id);
+	if (vm->jit) {
+		cpuid_set_engine(&c->cpuid, "jit");
+		if (jit_attach(vm->jit, c) < 0) {
+			cpu_destroy(c);
+			return err_errno(e, -ENOMEM, "cannot create CPU %u", id);
+		}
+	}
 	c->vm = vm;
 	c->bus_lock = &vm->bus_lock;
 	vm->cpus[id] = c;
@@ -91,6 +114,8 @@ static void soft_vcpu_destroy(struct vcpu *v)
 	struct cpu *c = to_cpu(v);
 
 	c->vm->cpus[c->id] = NULL;
+	if (c->vm->jit)
+		jit_detach(c->vm->jit, c);
 	cpu_destroy(c);
 }
 
@@ -127,7 +152,7 @@ static enum run_exit soft_run(struct vcpu *v)
 		c->pinned = true;
 		pin_thread(c);
 	}
-	return interp_run(c);
+	return c->vm->jit ? jit_run(c) : interp_run(c);
 }
 
 static void soft_kick(struct vcpu *v)
@@ -138,6 +163,23 @@ static void soft_kick(struct vcpu *v)
 static void soft_signal(struct vcpu *v, enum cpu_signal sig, u8 arg)
 {
 	cpu_signal(to_cpu(v), sig, arg);
+}
+
+static void jit_stats(const struct jit *j)
+{
+	static const char *const names[JIT_NSTAT] = {
+	        "instructions translated",
+	        "blocks",
+	        "bytes of code",
+	        "blocks rewritten by the guest",
+	        "flushes",
+	        "bytes of cache in use",
+	};
+
+	fprintf(stderr, "translator:");
+	for (unsigned s = 0; s < JIT_NSTAT; s++)
+		fprintf(stderr, " %s %llu%s", names[s], (unsigned long long)jit_stat(j, s),
+		        s + 1 < JIT_NSTAT ? "," : "\n");
 }
 
 static void soft_stats(struct accel_vm *v)
@@ -151,6 +193,10 @@ static void soft_stats(struct accel_vm *v)
 	        "interrupts",
 	        "faults",
 	        "halts",
+	        "links",
+	        "lookups",
+	        "callouts",
+	        "accesses",
 	};
 	const struct soft_vm *vm = (const struct soft_vm *)v;
 
@@ -162,6 +208,8 @@ static void soft_stats(struct accel_vm *v)
 			fprintf(stderr, " %s %llu%s", names[s], (unsigned long long)vm->cpus[n]->stat[s],
 			        s + 1 < STAT_N ? "," : "\n");
 	}
+	if (vm->jit)
+		jit_stats(vm->jit);
 }
 
 /* --- probe --- */
@@ -209,18 +257,84 @@ static int soft_probe(struct err *e)
 	return ok ? 0 : err_set(e, -ENODEV, "the software CPU fails its self-test");
 }
 
+/* The same in 64-bit mode with a paged stack, an address space of 2 MiB. */
+static const u8 snippet64[] = {
+        0x50,                         /* push rax */
+        0xb8, 0x03, 0x00, 0x00, 0x00, /* mov eax, 3 */
+        0xb9, 0x07, 0x00, 0x00, 0x00, /* mov ecx, 7 */
+        0x83, 0xc0, 0x05,             /* l: add eax, 5 */
+        0xff, 0xc9,                   /* dec ecx */
+        0x75, 0xf9,                   /* jne l */
+        0x01, 0x04, 0x24,             /* add [rsp], eax */
+        0x59,                         /* pop rcx */
+};
+
+static bool run_snippet64(struct cpu *c)
+{
+	static const u64 tables[][2] = {{0x2000, 0x3007}, {0x3000, 0x4007}, {0x4000, 0x87}};
+	const u64 start = 0x1000, end = start + sizeof(snippet64);
+	struct x86_state s;
+	struct step_result r;
+
+	for (unsigned n = 0; n < ARRAY_SIZE(tables); n++)
+		mem_write(c->mem, tables[n][0], &tables[n][1], 8);
+	x86_state_reset(&s, true);
+	s.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE;
+	s.cr3 = 0x2000;
+	s.cr4 = CR4_PAE;
+	s.efer = EFER_LME | EFER_LMA;
+	s.seg[SEG_CS] = (struct x86_seg){.sel = 8, .attr = 0x9b | SEG_ATTR_L | SEG_ATTR_G, .limit = ~0u};
+	s.seg[SEG_SS] = (struct x86_seg){.sel = 16, .attr = 0x93 | SEG_ATTR_DB | SEG_ATTR_G, .limit = ~0u};
+	s.rip = start;
+	s.gpr[RAX] = 4;
+	s.gpr[RSP] = 0x8000;
+	cpu_set_state(c, &s);
+	jit_run_range(c, start, end, &r);
+	cpu_get_state(c, &s);
+	return !r.faulted && s.gpr[RCX] == 42 && s.gpr[RSP] == 0x8000 && s.rip == end;
+}
+
+static int jit_probe(struct err *e)
+{
+	struct mem mem;
+	struct accel_config cfg = {.ncpus = 1, .code_cache = 2 * MiB};
+	struct accel_host host = {.mem = &mem};
+	struct jit *j = NULL;
+	struct cpu *c;
+	bool ok = false;
+	int rc = mem_create(&mem, MiB, false, true, e);
+
+	if (rc < 0)
+		return rc;
+	c = cpu_create(&cfg, &host, 0);
+	rc = jit_create(&j, &mem, cfg.code_cache, 0, e);
+	if (c && rc == 0 && jit_attach(j, c) == 0) {
+		ok = mem_write(&mem, 0x1000, snippet64, sizeof(snippet64)) == 0 && run_snippet64(c);
+		jit_detach(j, c);
+	}
+	cpu_destroy(c);
+	jit_destroy(j);
+	mem_destroy(&mem);
+	if (rc < 0)
+		return rc;
+	return ok ? 0 : err_set(e, -ENODEV, "the translator fails its self-test");
+}
+
+#define SOFT_OPS                                                                                             \
+	.vm_destroy = soft_vm_destroy, .mem_map = soft_mem_map, .vcpu_create = soft_vcpu_create,             \
+	.vcpu_destroy = soft_vcpu_destroy, .get_state = soft_get_state, .set_state = soft_set_state,         \
+	.run = soft_run, .kick = soft_kick, .signal = soft_signal, .stats = soft_stats
+
 const struct accel_ops accel_interp = {
         .name = "interp",
         .probe = soft_probe,
         .vm_create = soft_vm_create,
-        .vm_destroy = soft_vm_destroy,
-        .mem_map = soft_mem_map,
-        .vcpu_create = soft_vcpu_create,
-        .vcpu_destroy = soft_vcpu_destroy,
-        .get_state = soft_get_state,
-        .set_state = soft_set_state,
-        .run = soft_run,
-        .kick = soft_kick,
-        .signal = soft_signal,
-        .stats = soft_stats,
+        SOFT_OPS,
+};
+
+const struct accel_ops accel_jit = {
+        .name = "jit",
+        .probe = jit_probe,
+        .vm_create = jit_vm_create,
+        SOFT_OPS,
 };

@@ -10,5 +10,6 @@ struct soft_vm {
 	int pin[MAX_VCPUS];
 	struct accel_host host;
 	pthread_mutex_t bus_lock;
+	struct jit *jit; /* NULL: the reference engine alone */
 	struct cpu *cpus[MAX_VCPUS];
 };

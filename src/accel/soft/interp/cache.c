@@ -9,6 +9,7 @@
  */
 #include "accel/soft/interp/cache.h"
 #include "accel/soft/engine.h"
+#include "accel/soft/jit/jit.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -83,7 +84,11 @@ static unsigned read_code(struct cpu *c, u64 gpa, u8 *buf, u32 *gen)
 	const u8 *p = mem_ptr(c->mem, gpa, n);
 
 	if (p) {
-		*gen = mem_code_mark(c->mem, gpa, n);
+		bool first;
+
+		*gen = mem_code_mark(c->mem, gpa, n, &first);
+		if (first && c->jit.j)
+			jit_page_marked(c->jit.j, c, gpa);
 		memcpy(buf, p, n);
 	} else {
 		for (unsigned i = 0; i < n; i++)

@@ -27,5 +27,9 @@ void decoders_init(struct decoders *d, const struct cpuid_table *cpuid);
 enum decoded decode_insn(const struct decoders *ds, const struct cpuid_table *cpuid, u32 hf, const u8 *bytes,
         unsigned len, struct insn *i);
 
+/* As above, and leaves what Zydis made of it (if it is neither #UD nor #GP). */
+enum decoded decode_full(const struct decoders *ds, const struct cpuid_table *cpuid, u32 hf, const u8 *bytes,
+        unsigned len, struct insn *i, struct dec *d);
+
 /* Is an instruction of this CPUID feature bound? */
 bool feature_bound(u32 feature);

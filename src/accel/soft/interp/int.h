@@ -125,11 +125,9 @@ struct rmw {
 ALWAYS struct rmw rmw_begin(struct cpu *c, const struct insn *i, unsigned size)
 {
 	u64 lin = insn_lin(c, i, size, true);
-	struct tlb_entry *t = tlb_slot(c, lin);
+	void *p = tlb_write_ptr(c, c->mmu_idx, lin, size);
 
-	if (likely(t->w == (lin & ~(PAGE_SIZE - 1)) && (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - size))
-		return (struct rmw){lin, (void *)(lin + t->addend)};
-	return (struct rmw){lin, mmu_rmw(c, lin, size)};
+	return (struct rmw){lin, likely(p) ? p : mmu_rmw(c, lin, size)};
 }
 
 ALWAYS u64 host_load(const void *p, unsigned size)

@@ -28,10 +28,11 @@ static u64 branch_target(struct cpu *c, u64 target, unsigned osize)
 ALWAYS void push64(struct cpu *c, u64 v)
 {
 	u64 sp = c->gpr[RSP] - 8;
-	const struct tlb_entry *t = tlb_slot(c, sp);
+	void *p = tlb_write_ptr(c, c->mmu_idx, sp, 8);
 
-	if (likely(t->w == (sp & ~(PAGE_SIZE - 1)) && (sp & (PAGE_SIZE - 1)) <= PAGE_SIZE - 8)) {
-		mem_st64(c, sp, v);
+	if (likely(p)) {
+		*(volatile u64_any *)p = v;
+		mmu_wrote(c, p, 8);
 		c->gpr[RSP] = sp;
 	} else {
 		cpu_push(c, 8, v);
@@ -40,13 +41,12 @@ ALWAYS void push64(struct cpu *c, u64 v)
 
 ALWAYS u64 pop64(struct cpu *c)
 {
-	u64 sp = c->gpr[RSP], v;
-	const struct tlb_entry *t = tlb_slot(c, sp);
+	u64 sp = c->gpr[RSP];
+	const void *p = tlb_read_ptr(c, c->mmu_idx, sp, 8);
 
-	if (likely(t->r == (sp & ~(PAGE_SIZE - 1)) && (sp & (PAGE_SIZE - 1)) <= PAGE_SIZE - 8)) {
-		v = mem_ld64(c, sp);
+	if (likely(p)) {
 		c->gpr[RSP] = sp + 8;
-		return v;
+		return *(const volatile u64_any *)p;
 	}
 	return cpu_pop(c, 8);
 }

@@ -86,6 +86,22 @@ static void wrap_rip(struct cpu *c)
 		c->gpr[REG_RIP] = (u32)c->gpr[REG_RIP];
 }
 
+void interp_block(struct cpu *c)
+{
+	wrap_rip(c);
+	if (unlikely(c->slow))
+		run_one(c);
+	else
+		run_next(c);
+}
+
+void interp_insn(struct cpu *c)
+{
+	run_block(c, cache_get(c), 1);
+	if (unlikely(c->db_hit))
+		debug_after(c, false);
+}
+
 /* Apart from setjmp's frame, so that the compiler keeps c in a register. */
 static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
 {
@@ -103,11 +119,7 @@ static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
 			if (c->slow & SLOW_EVENT)
 				continue;
 		}
-		wrap_rip(c);
-		if (unlikely(c->slow))
-			run_one(c);
-		else
-			run_next(c);
+		interp_block(c);
 	}
 }
 
@@ -118,6 +130,17 @@ enum run_exit interp_run(struct cpu *c)
 	return run_loop(c);
 }
 
+void step_fault(struct cpu *c, struct step_result *r)
+{
+	r->faulted = true;
+	r->vector = c->fault.vector;
+	r->has_error = c->fault.has_error;
+	r->error = c->fault.error;
+	r->addr = c->fault.vector == EXC_PF ? c->fault.addr : 0;
+	c->event.active = false;
+	c->slow &= ~SLOW_EVENT;
+}
+
 void interp_step(struct cpu *c, struct step_result *r)
 {
 	const struct block *b;
@@ -125,13 +148,7 @@ void interp_step(struct cpu *c, struct step_result *r)
 	memset(r, 0, sizeof(*r));
 	if (setjmp(c->fault_jmp)) {
 		cpu_fault_taken(c);
-		r->faulted = true;
-		r->vector = c->fault.vector;
-		r->has_error = c->fault.has_error;
-		r->error = c->fault.error;
-		r->addr = c->fault.vector == EXC_PF ? c->fault.addr : 0;
-		c->event.active = false;
-		c->slow &= ~SLOW_EVENT;
+		step_fault(c, r);
 		return;
 	}
 	wrap_rip(c);

@@ -22,22 +22,22 @@ static u64 lin16a(struct cpu *c, const struct insn *i, bool write)
 
 static v2di load(struct cpu *c, u64 lin)
 {
-	const struct tlb_entry *t = tlb_slot(c, lin);
+	const void *p = tlb_read_ptr(c, c->mmu_idx, lin, 16);
 	v2di v;
 
-	if (likely(t->r == (lin & ~(PAGE_SIZE - 1)) && (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - 16))
-		return *(const volatile v2di_any *)(lin + t->addend);
+	if (likely(p))
+		return *(const volatile v2di_any *)p;
 	mem_ld_bytes(c, lin, &v, 16);
 	return v;
 }
 
 static void store(struct cpu *c, u64 lin, v2di v)
 {
-	const struct tlb_entry *t = tlb_slot(c, lin);
+	void *p = tlb_write_ptr(c, c->mmu_idx, lin, 16);
 
-	if (likely(t->w == (lin & ~(PAGE_SIZE - 1)) && (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - 16)) {
-		*(volatile v2di_any *)(lin + t->addend) = v;
-		mmu_wrote(c, (const void *)(lin + t->addend), 16);
+	if (likely(p)) {
+		*(volatile v2di_any *)p = v;
+		mmu_wrote(c, p, 16);
 		return;
 	}
 	mem_st_bytes(c, lin, &v, 16);

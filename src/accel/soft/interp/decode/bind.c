@@ -350,11 +350,10 @@ static ZyanStatus decode_zydis(const ZydisDecoder *z, const u8 *bytes, unsigned 
 	return st;
 }
 
-enum decoded decode_insn(const struct decoders *ds, const struct cpuid_table *cpuid, u32 hf, const u8 *bytes,
-        unsigned len, struct insn *i)
+enum decoded decode_full(const struct decoders *ds, const struct cpuid_table *cpuid, u32 hf, const u8 *bytes,
+        unsigned len, struct insn *i, struct dec *d)
 {
-	struct dec d;
-	ZyanStatus st = decode_zydis(&ds->d[mode_index(hf)], bytes, len, &d);
+	ZyanStatus st = decode_zydis(&ds->d[mode_index(hf)], bytes, len, d);
 	bind_fn *bind;
 
 	if (st == ZYDIS_STATUS_NO_MORE_DATA && len < INSN_MAX)
@@ -363,15 +362,23 @@ enum decoded decode_insn(const struct decoders *ds, const struct cpuid_table *cp
 		return fixed(i, op_gp);
 	if (!ZYAN_SUCCESS(st))
 		return fixed(i, op_ud);
-	bind = sys_form(&d);
+	bind = sys_form(d);
 	if (!bind)
-		bind = insn_binders[d.zi.mnemonic];
-	if (!bind || !have_insn(cpuid, &d.zi))
+		bind = insn_binders[d->zi.mnemonic];
+	if (!bind || !have_insn(cpuid, &d->zi))
 		return fixed(i, op_ud);
 	memset(i, 0, sizeof(*i));
-	d.hf = hf;
-	fill(&d, i);
-	if (!bind(&d, i))
+	d->hf = hf;
+	fill(d, i);
+	if (!bind(d, i))
 		return fixed(i, op_ud);
-	return ends_block(&d, i) ? DEC_LAST : DEC_OK;
+	return ends_block(d, i) ? DEC_LAST : DEC_OK;
+}
+
+enum decoded decode_insn(const struct decoders *ds, const struct cpuid_table *cpuid, u32 hf, const u8 *bytes,
+        unsigned len, struct insn *i)
+{
+	struct dec d;
+
+	return decode_full(ds, cpuid, hf, bytes, len, i, &d);
 }

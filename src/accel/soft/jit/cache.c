@@ -1,0 +1,412 @@
+/*
+ * The code cache: memory, the table of blocks, links between them, and what happens when the guest
+ * writes to code or the cache is full.
+ *
+ * One memfd is mapped twice, writable and executable, at unrelated addresses. Code and records are
+ * handed out from the front; when either is full, all CPUs are asked out of translated code and
+ * everything is forgotten.
+ *
+ * Writes to code. A page whose bytes were decoded has bits in mem.code; the TLB grants no direct writes
+ * to it, so every store by a CPU takes the slow way, finds the bits and ends up here, as do writes of
+ * devices. The blocks of the page are then unlinked and forgotten; who executes one finishes it.
+ * When a page gets its first bit, write tags that are already in a TLB are taken back (jit_page_marked).
+ *
+ * Compiled without vector registers: some of this runs while guest values are in them.
+ */
+#include "accel/soft/jit/jit_int.h"
+#include "accel/soft/mmu.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CODE_DEFAULT (40 * MiB)
+#define CODE_MIN (1 * MiB)
+#define CODE_HEADROOM (96 * KiB) /* the largest block, with room to spare */
+#define ARENA_HEADROOM (64 * KiB)
+
+static void *reserve(u64 bytes)
+{
+	void *p =
+	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int map_code(struct jit *j, struct err *e)
+{
+	j->fd = memfd_create("xhyve-code", MFD_CLOEXEC);
+	if (j->fd < 0 || ftruncate(j->fd, (off_t)j->size) < 0)
+		return err_errno(e, -errno, "cannot create the code cache");
+	j->rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, j->fd, 0);
+	j->rx = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, j->fd, 0);
+	if (j->rw == MAP_FAILED || j->rx == MAP_FAILED)
+		return err_errno(e, -errno, "cannot map the code cache");
+	return 0;
+}
+
+static int map_records(struct jit *j, struct err *e)
+{
+	j->pages = j->mem->span >> PAGE_SHIFT;
+	j->arena_size = j->size;
+	j->order_size = (u32)(j->size / 128);
+	j->arena = reserve(j->arena_size);
+	j->page = reserve(j->pages * sizeof(*j->page));
+	j->whint = reserve(j->pages * sizeof(*j->whint));
+	j->order = reserve(j->order_size * sizeof(*j->order));
+	if (!j->arena || !j->page || !j->whint || !j->order)
+		return err_errno(e, -ENOMEM, "cannot allocate the translator's tables");
+	return 0;
+}
+
+int jit_cache_create(struct jit *j, u64 bytes, struct err *e)
+{
+	int rc;
+
+	j->size = ALIGN_UP(bytes ? MAX(bytes, CODE_MIN) : CODE_DEFAULT, PAGE_SIZE) / 2;
+	j->fd = -1;
+	rc = map_code(j, e);
+	if (rc == 0)
+		rc = map_records(j, e);
+	return rc;
+}
+
+static void unmap(void *p, u64 len)
+{
+	if (p && p != MAP_FAILED)
+		munmap(p, len);
+}
+
+void jit_cache_destroy(struct jit *j)
+{
+	unmap(j->rw, j->size);
+	unmap(j->rx, j->size);
+	if (j->fd >= 0)
+		close(j->fd);
+	unmap(j->arena, j->arena_size);
+	unmap(j->page, j->pages * sizeof(*j->page));
+	unmap(j->whint, j->pages * sizeof(*j->whint));
+	unmap(j->order, j->order_size * sizeof(*j->order));
+}
+
+bool jit_cache_full(const struct jit *j)
+{
+	return j->used + CODE_HEADROOM > j->size || j->arena_used + ARENA_HEADROOM > j->arena_size ||
+	       j->norder == j->order_size;
+}
+
+void *jit_arena(struct jit *j, u64 bytes)
+{
+	u8 *p = j->arena + j->arena_used;
+
+	bytes = ALIGN_UP(bytes, 8);
+	if (bytes > j->arena_size - j->arena_used)
+		return NULL;
+	j->arena_used += bytes;
+	return p;
+}
+
+/* --- the table --- */
+
+static unsigned tb_hash(u64 gpa, u32 key)
+{
+	return (unsigned)((gpa ^ gpa >> 14 ^ (u64)key * 0x9e37) & (TB_HASH - 1));
+}
+
+struct tb *jit_find(struct jit *j, u64 gpa, u32 key)
+{
+	struct tb *b = __atomic_load_n(&j->hash[tb_hash(gpa, key)], __ATOMIC_ACQUIRE);
+
+	while (b && (b->gpa != gpa || b->key != key))
+		b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE);
+	return b;
+}
+
+void jit_insert(struct jit *j, struct tb *b)
+{
+	unsigned h = tb_hash(b->gpa, b->key);
+	u64 page = b->gpa >> PAGE_SHIFT;
+
+	b->page_next = j->page[page];
+	j->page[page] = b;
+	if (b->gpa2 != TB_ONE_PAGE) {
+		b->page2_next = j->page[b->gpa2 >> PAGE_SHIFT];
+		j->page[b->gpa2 >> PAGE_SHIFT] = b;
+	}
+	j->order[j->norder] = b;
+	__atomic_store_n(&j->norder, j->norder + 1, __ATOMIC_RELEASE);
+	b->hash_next = j->hash[h];
+	__atomic_store_n(&j->hash[h], b, __ATOMIC_RELEASE);
+}
+
+/* The block whose code contains pc. No lock: blocks are appended in the order of their addresses. */
+struct tb *jit_tb_at(struct jit *j, const u8 *pc)
+{
+	u32 lo = 0, hi = __atomic_load_n(&j->norder, __ATOMIC_ACQUIRE);
+
+	while (lo < hi) {
+		u32 mid = lo + (hi - lo) / 2;
+
+		if (j->order[mid]->code <= pc)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (lo == 0)
+		return NULL;
+	struct tb *b = j->order[lo - 1];
+	return (u64)(pc - b->code) < b->code_len ? b : NULL;
+}
+
+/* --- links --- */
+
+/* One aligned store: a CPU that jumps meanwhile goes to the old or to the new place. */
+static void point(struct jit *j, struct xit *x, const u8 *to)
+{
+	u32 *hole = (u32 *)(void *)(x->hole - j->rx + j->rw);
+
+	__atomic_store_n(hole, (u32)(to - (x->hole + 4)), __ATOMIC_RELEASE);
+}
+
+void jit_link(struct jit *j, struct xit *x, struct tb *target)
+{
+	if (x->target || target->dead || x->src->dead)
+		return;
+	x->target = target;
+	x->next_in = target->in;
+	target->in = x;
+	point(j, x,
+	        (x->flags & target->prefers ? target->prefers : x->flags) == FLAGS_HOST ? target->entry_h
+	                                                                                : target->entry_a);
+}
+
+/* The tag of an empty slot is an address that belongs to another one. */
+static void jc_drop(struct cpu *c, unsigned idx, unsigned i)
+{
+	__atomic_store_n(&c->jit.jc_tag[idx][i], i ? 0 : 1, __ATOMIC_RELEASE);
+}
+
+static void unhash(struct jit *j, struct tb *b)
+{
+	struct tb **at = &j->hash[tb_hash(b->gpa, b->key)];
+
+	while (*at && *at != b)
+		at = &(*at)->hash_next;
+	if (*at)
+		__atomic_store_n(at, b->hash_next, __ATOMIC_RELEASE);
+}
+
+/* Forget all targets of indirect branches: some of them are dead. */
+static void forget_lookups(struct jit *j)
+{
+	for (unsigned n = 0; n < j->ncpus; n++)
+		for (unsigned idx = 0; j->cpus[n] && idx < JC_NIDX; idx++)
+			jc_clear(j->cpus[n], idx);
+}
+
+static void kill(struct jit *j, struct tb *b)
+{
+	if (b->dead)
+		return;
+	b->dead = true;
+	unhash(j, b);
+	for (struct xit *x = b->in; x; x = x->next_in) {
+		point(j, x, x->stub);
+		x->target = NULL;
+	}
+	b->in = NULL;
+	j->stat[JIT_KILLED]++;
+}
+
+void jit_drop(struct jit *j, struct tb *b)
+{
+	kill(j, b);
+	forget_lookups(j);
+}
+
+static struct tb *next_of_page(const struct tb *b, u64 page)
+{
+	return b->gpa >> PAGE_SHIFT == page ? b->page_next : b->page2_next;
+}
+
+/* The memory's hook: somebody wrote to code of this page. Any thread. */
+void jit_code_written(void *opaque, u64 page)
+{
+	struct jit *j = opaque;
+
+	pthread_mutex_lock(&j->lock);
+	for (struct tb *b = j->page[page]; b;) {
+		struct tb *next = next_of_page(b, page);
+
+		kill(j, b);
+		b = next;
+	}
+	if (j->page[page])
+		forget_lookups(j);
+	j->page[page] = NULL;
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* --- other CPUs --- */
+
+static void barrier_all(void)
+{
+	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
+/*
+ * Waits until c has been out of translated code once. It leaves at its next look at the request word,
+ * which every loop has. Nobody waits inside translated code, so two who wait for each other both see
+ * the other outside.
+ */
+static void wait_out(struct cpu *c)
+{
+	u32 epoch = __atomic_load_n(&c->jit.epoch, __ATOMIC_SEQ_CST);
+
+	while (__atomic_load_n(&c->jit.inside, __ATOMIC_SEQ_CST) &&
+	        __atomic_load_n(&c->jit.epoch, __ATOMIC_SEQ_CST) == epoch) {
+		__atomic_fetch_or(&c->request, CPU_REQ_SYNC, __ATOMIC_SEQ_CST);
+		sched_yield();
+	}
+}
+
+void jit_flush(struct jit *j, struct cpu *self)
+{
+	__atomic_store_n(&j->stop, 1, __ATOMIC_SEQ_CST);
+	barrier_all();
+	for (unsigned n = 0; n < j->ncpus; n++)
+		if (j->cpus[n] && j->cpus[n] != self)
+			wait_out(j->cpus[n]);
+	for (unsigned n = 0; n < TB_HASH; n++)
+		j->hash[n] = NULL;
+	for (u32 n = 0; n < j->norder; n++) {
+		struct tb *b = j->order[n];
+
+		j->page[b->gpa >> PAGE_SHIFT] = NULL;
+		if (b->gpa2 != TB_ONE_PAGE)
+			j->page[b->gpa2 >> PAGE_SHIFT] = NULL;
+	}
+	__atomic_store_n(&j->norder, 0, __ATOMIC_RELEASE);
+	j->used = j->start;
+	madvise(j->arena, j->arena_size, MADV_DONTNEED); /* zero again */
+	j->arena_used = 0;
+	j->stat[JIT_FLUSHES]++;
+	__atomic_fetch_add(&j->gen, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&j->stop, 0, __ATOMIC_SEQ_CST);
+}
+
+void jc_clear(struct cpu *c, unsigned idx)
+{
+	for (unsigned i = 0; i < JC_SIZE; i++)
+		jc_drop(c, idx, i);
+}
+
+void jit_forget(struct cpu *c)
+{
+	for (unsigned idx = 0; idx < JC_NIDX; idx++)
+		jc_clear(c, idx);
+}
+
+/* Invariant: who is in jc_* has an execute tag in the TLB, so that flushing the TLB is enough. */
+static void page_gone(struct cpu *c, unsigned idx, u64 va)
+{
+	for (unsigned i = 0; i < JC_SIZE; i++) {
+		u64 off = c->jit.jc_tag[idx][i] - va + INSN_MAX; /* code that crosses into the page, too */
+
+		if (off < PAGE_SIZE + INSN_MAX)
+			jc_drop(c, idx, i);
+	}
+}
+
+void jit_page_gone(struct cpu *c, unsigned idx, u64 va)
+{
+	page_gone(c, idx, va);
+	if (idx == MMU_KERNEL) /* fetches with EFLAGS.AC use its tags, too */
+		page_gone(c, MMU_KERNEL_AC, va);
+}
+
+/* --- write tags of code pages --- */
+
+#define HINT_NONE 0u
+#define HINT_MANY (~0u)
+
+static u32 hint_of(unsigned cpu, unsigned idx, unsigned slot)
+{
+	return (cpu << 22 | idx << 20 | slot) + 1;
+}
+
+void jit_write_tag(struct cpu *c, unsigned idx, unsigned slot, u64 gpa)
+{
+	u32 *h = &c->jit.j->whint[gpa >> PAGE_SHIFT];
+	u32 mine = hint_of(c->id, idx, slot);
+	u32 old = HINT_NONE;
+
+	if (__atomic_load_n(h, __ATOMIC_RELAXED) == mine)
+		return;
+	if (!__atomic_compare_exchange_n(h, &old, mine, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) &&
+	        old != mine)
+		__atomic_store_n(h, HINT_MANY, __ATOMIC_SEQ_CST);
+}
+
+static bool drop_write(struct cpu *c, unsigned idx, unsigned slot, u64 host)
+{
+	struct tlb *t = &c->tlb[idx];
+
+	if (__atomic_load_n(&t->host[slot], __ATOMIC_RELAXED) != host)
+		return false;
+	__atomic_store_n(&t->w[slot], slot ? 0 : TLB_NONE_0, __ATOMIC_SEQ_CST);
+	return true;
+}
+
+static bool drop_all_writes(struct cpu *c, u64 host)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < MMU_NIDX; i++) {
+		struct tlb_used *used = &c->tlb_used[i];
+
+		for (unsigned s = 0; s < ARRAY_SIZE(used->sum); s++) {
+			u64 sum = __atomic_load_n(&used->sum[s], __ATOMIC_RELAXED);
+			for (; sum; sum &= sum - 1) {
+				unsigned w = s * 64 + (unsigned)__builtin_ctzll(sum);
+				u64 bits = __atomic_load_n(&used->bit[w], __ATOMIC_RELAXED);
+				for (; bits; bits &= bits - 1)
+					any |= drop_write(
+					        c, i, w * 64 + (unsigned)__builtin_ctzll(bits), host);
+			}
+		}
+	}
+	return any;
+}
+
+/*
+ * A page got its first code bit. TLBs that grant writes to it must stop doing so before its bytes are
+ * read for good. A CPU in translated code may have passed its check already: wait for it.
+ */
+void jit_page_marked(struct jit *j, struct cpu *self, u64 gpa)
+{
+	u64 host = (u64)(j->mem->base + (gpa & ~(PAGE_SIZE - 1)));
+	u32 hint = __atomic_exchange_n(&j->whint[gpa >> PAGE_SHIFT], HINT_NONE, __ATOMIC_SEQ_CST);
+
+	if (hint == HINT_NONE)
+		return;
+	for (unsigned n = 0; n < j->ncpus; n++) {
+		struct cpu *c = j->cpus[n];
+		bool had;
+
+		if (!c || (hint != HINT_MANY && (hint - 1) >> 22 != n))
+			continue;
+		had = hint == HINT_MANY
+		              ? drop_all_writes(c, host)
+		              : drop_write(c, (hint - 1) >> 20 & 3, (hint - 1) & (TLB_SIZE - 1), host);
+		if (had && c != self) {
+			barrier_all();
+			wait_out(c);
+		}
+	}
+}

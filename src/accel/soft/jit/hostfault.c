@@ -1,0 +1,117 @@
+/*
+ * Host faults in translated code: a misaligned MOVAPS, a division by zero, an unmasked SIMD exception.
+ *
+ * The handler looks up whose instruction it was and lets the thread go on at the exit that hands the
+ * instruction to interp, which finds the same fault and raises it for the guest. A fault anywhere else
+ * is not ours: it goes to whoever handled the signal before.
+ *
+ * While a thread executes translated code, its stack pointer is the guest's RSP. So every other signal is
+ * blocked, also the C library's own, and the handler has a stack of its own.
+ */
+#include <asm/prctl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+/* The C library's numbers in gregset_t; cpu.h has another REG_RIP. */
+enum { GREG_RIP = REG_RIP, GREG_R11 = REG_R11 };
+#undef REG_RIP
+
+#include "accel/soft/jit/jit_int.h"
+
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1u << 31)
+#endif
+
+static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE};
+static struct sigaction before[ARRAY_SIZE(signals)];
+static __thread struct cpu *self __attribute__((tls_model("initial-exec")));
+static __thread stack_t old_stack;
+static __thread u64 old_mask;
+
+/* The instruction of ours that faulted, NULL if there is none. */
+static const struct site *site_at(struct jit *j, const u8 *pc)
+{
+	struct tb *b;
+	u32 off;
+
+	if (pc < j->rx || pc >= j->rx + j->size)
+		return NULL;
+	b = jit_tb_at(j, pc);
+	if (!b)
+		return NULL;
+	off = (u32)(pc - b->code);
+	for (u32 n = 0; n < b->nsites; n++)
+		if (off >= b->sites[n].from && off < b->sites[n].to)
+			return &b->sites[n];
+	return NULL;
+}
+
+/* To the handler that was there before. If there was none, the instruction faults again and is fatal. */
+static void pass_on(int sig, siginfo_t *info, void *context)
+{
+	unsigned n = 0;
+
+	while (n < ARRAY_SIZE(signals) - 1 && signals[n] != sig)
+		n++;
+	if (before[n].sa_flags & SA_SIGINFO)
+		before[n].sa_sigaction(sig, info, context);
+	else
+		sigaction(sig, &before[n], NULL);
+}
+
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *u = context;
+	greg_t *r = u->uc_mcontext.gregs;
+	const struct site *s = self ? site_at(self->jit.j, (const u8 *)r[GREG_RIP]) : NULL;
+	const struct glue *g;
+
+	if (!s) {
+		pass_on(sig, info, context);
+		return;
+	}
+	g = &self->jit.j->glue;
+	r[GREG_RIP] = (greg_t)(s->flags & FLAGS_AX ? g->site_a : g->site_h);
+	r[GREG_R11] = (greg_t)s;
+}
+
+void hostfault_init(void)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static bool done;
+	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+
+	pthread_mutex_lock(&lock);
+	for (unsigned n = 0; n < ARRAY_SIZE(signals) && !done; n++)
+		sigaction(signals[n], &sa, &before[n]);
+	done = true;
+	pthread_mutex_unlock(&lock);
+}
+
+static void set_mask(u64 mask, u64 *old)
+{
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, old, sizeof(mask));
+}
+
+void hostfault_enter(struct cpu *c)
+{
+	u64 mask = ~0ull;
+	stack_t s = {.ss_sp = c->jit.stack, .ss_size = JIT_STACK, .ss_flags = (int)SS_AUTODISARM};
+
+	for (unsigned n = 0; n < ARRAY_SIZE(signals); n++)
+		mask &= ~BIT64(signals[n] - 1);
+	mask &= ~(BIT64(SIGILL - 1) | BIT64(SIGTRAP - 1) | BIT64(SIGABRT - 1));
+	set_mask(mask, &old_mask);
+	sigaltstack(&s, &old_stack);
+	syscall(SYS_arch_prctl, ARCH_SET_GS, c);
+	self = c;
+}
+
+void hostfault_leave(void)
+{
+	self = NULL;
+	sigaltstack(&old_stack, NULL);
+	set_mask(old_mask, NULL);
+}

@@ -1,0 +1,185 @@
+/*
+ * What the translator's files share: the code cache, its records, and the registers' roles.
+ *
+ * A block (struct tb) is the translation of guest code that starts at one guest physical address, for
+ * one combination of mode bits (its key). Its code has two entries: entry_h expects the guest's
+ * arithmetic flags in the host's flags register, entry_a in AX (asm.h). Everything else is where it
+ * always is (host_reg below), and jit.vpage is the guest address of the page, so that a block may be
+ * used wherever its page is mapped.
+ *
+ * Ownership: records live in the arena of struct jit and die together with all code when the cache is
+ * full. All fields are guarded by jit.lock, except those that emitted code and lookups read, which are
+ * written with a single store.
+ */
+#pragma once
+
+#include "accel/soft/cpu.h"
+#include "accel/soft/interp/decode.h"
+#include "accel/soft/jit/asm.h"
+#include "accel/soft/jit/jit.h"
+
+/* --- registers --- */
+
+/*
+ * Guest registers stay in the host register of the same name, but: the guest's RAX is in R15, because
+ * AX holds the saved flags; R10, R11 and R15 are in struct cpu, because R10 and R11 are scratch.
+ */
+#define S1 R10
+#define S2 R11
+#define IN_MEMORY 0xffu
+#define HOST_RAX R15
+
+static inline unsigned host_reg(unsigned guest)
+{
+	switch (guest) {
+	case RAX: return HOST_RAX;
+	case R10:
+	case R11:
+	case R15: return IN_MEMORY;
+	default: return guest;
+	}
+}
+
+#define CPU_GPR(n) (offsetof(struct cpu, gpr) + (size_t)(n)*8)
+#define CPU_JIT(field) (offsetof(struct cpu, jit) + offsetof(struct jit_cpu, field))
+#define CPU_TLB(idx, field)                                                                                  \
+	(offsetof(struct cpu, tlb) + (size_t)(idx) * sizeof(struct tlb) + offsetof(struct tlb, field))
+
+static_assert(offsetof(struct cpu, tlb) + sizeof(struct tlb) * MMU_NIDX < 0x7fffffff, "disp32 reaches");
+static_assert(REG_ZERO == 16, "guest numbers 0..15 are registers");
+
+/* --- records --- */
+
+#define FLAGS_HOST 1u /* bits: where the guest's arithmetic flags are */
+#define FLAGS_AX 2u
+
+struct tb;
+
+/* A place where a block is left for another one in the same page. Emitted code names it. */
+struct xit {
+	struct tb *src, *target;
+	struct xit *next_in; /* of the same target */
+	u8 *hole;            /* its displacement, executable address; aligned to 4 */
+	u8 *stub;            /* where it points while it has no target */
+	u16 off;             /* of the target in its page */
+	u8 flags;            /* FLAGS_HOST or FLAGS_AX: which entry it takes */
+};
+
+/* A place where one guest instruction may need C code. */
+struct site {
+	u64 retry; /* executable address: translate the address again */
+	u64 after; /* behind the instruction */
+	struct tb *tb;
+	u32 from, to; /* emitted bytes [from, to) of the block in which a host fault is this instruction's */
+	u16 off;      /* of the instruction in the page */
+	u8 len;
+	u8 flags;  /* where they are in [from, to) */
+	u8 access; /* the one that missed: MMU_ACCESS(size, write) */
+	s32 undo;  /* of a branch: add it to RSP if the branch faults */
+};
+
+struct tb {
+	u64 gpa, gpa2; /* gpa2: page of the last bytes of a block that crosses, or TB_ONE_PAGE */
+	u32 key;
+	u32 len; /* guest bytes */
+	struct tb *hash_next, *page_next, *page2_next;
+	u8 *code, *entry_a, *entry_h;
+	u32 code_len;
+	u32 nsites;
+	struct site *sites;
+	struct xit *in; /* exits that lead here */
+	bool dead;
+	u8 prefers; /* FLAGS_HOST or FLAGS_AX: the entry that leads straight into the body */
+	u16 ninsns;
+};
+#define TB_ONE_PAGE (~0ull)
+
+/* --- the cache --- */
+
+#define TB_HASH 65536u
+
+struct glue {
+	u8 *enter;           /* int enter(void): to jit.target; returns enum exit_kind */
+	u8 *link_h, *link_a; /* r11: struct xit */
+	u8 *site_h, *site_a; /* r11: struct site */
+	u8 *lookup;          /* r10: guest address; r11: struct site of the branch, or 0 */
+	u8 *miss;            /* r10: guest address, r11: struct site; flags in AX */
+	u8 *end;
+};
+
+enum exit_kind { EXIT_LINK, EXIT_SITE, EXIT_LOOKUP };
+
+enum tr_why { TR_FULL, TR_CROSSES }; /* why there is no translation */
+
+struct jit {
+	pthread_mutex_t lock;
+	struct mem *mem;
+	int fd;
+	u8 *rw, *rx; /* the same memory, writable and executable */
+	u64 size;
+	u64 start, used; /* behind the glue; next free byte */
+	u8 *arena;
+	u64 arena_size, arena_used;
+	struct tb *hash[TB_HASH];
+	struct tb **page; /* blocks by guest page, sparse */
+	u32 *whint;       /* by guest page: which TLB slot of which CPU may write there; sparse */
+	u64 pages;
+	struct tb **order; /* blocks by address of code */
+	u32 norder, order_size;
+	struct glue glue;
+	u64 gen;  /* atomic: counts emptyings */
+	u32 stop; /* atomic: nobody may enter translated code */
+	bool host_avx;
+	u64 stat[JIT_NSTAT];
+	struct decoders decoders;
+	struct cpu *cpus[MAX_VCPUS];
+	unsigned ncpus;
+	struct tr *tr; /* the translation in progress */
+	enum tr_why why;
+	unsigned hot; /* times that interp runs a block before it is translated */
+	u8 *heat;     /* how often a block was met, by a hash of its address; racy */
+};
+
+/* cache.c */
+int jit_cache_create(struct jit *j, u64 bytes, struct err *e);
+void jit_cache_destroy(struct jit *j);
+bool jit_cache_full(const struct jit *j);
+void jit_code_written(void *opaque, u64 page);
+void *jit_arena(struct jit *j, u64 bytes); /* zeroed, aligned to 8; NULL when full */
+struct tb *jit_find(struct jit *j, u64 gpa, u32 key);
+void jit_insert(struct jit *j, struct tb *b);
+void jit_link(struct jit *j, struct xit *x, struct tb *target);
+void jit_flush(struct jit *j, struct cpu *self); /* lock held */
+struct tb *jit_tb_at(struct jit *j, const u8 *pc);
+void jit_drop(struct jit *j, struct tb *b); /* lock held */
+void jc_clear(struct cpu *c, unsigned idx);
+
+static inline unsigned jc_hash(u64 va)
+{
+	return (unsigned)(va >> 4 ^ va) & (JC_SIZE - 1);
+}
+
+/* glue.c */
+void glue_emit(struct jit *j);
+
+/* translate.c: lock held. NULL: see jit.why. */
+struct tr *jit_tr_create(void);
+struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 key);
+
+/* hostfault.c */
+void hostfault_init(void);           /* once in a process */
+void hostfault_enter(struct cpu *c); /* this thread executes c's code from now on */
+void hostfault_leave(void);
+
+/* The mode bits that a block depends on. */
+static inline u32 jit_key(const struct cpu *c)
+{
+	return c->hf | c->mmu_idx << 16;
+}
+
+#define JIT_HF_MASK (HF_PE | HF_LMA | HF_CS64 | HF_VM86 | HF_TF)
+#define JIT_HF_WANT (HF_PE | HF_LMA | HF_CS64)
+static inline bool jit_mode(const struct cpu *c)
+{
+	return (c->hf & JIT_HF_MASK) == JIT_HF_WANT && c->mmu_idx != MMU_USER_ALIGN;
+}

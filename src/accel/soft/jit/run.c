@@ -1,0 +1,453 @@
+/*
+ * From C into translated code and back: the run loop, the choice between the engines, and what an exit
+ * asks for.
+ *
+ * Locks. Translated code runs without any. The table of blocks, links and the cache are changed under
+ * jit.lock, which is never held while a fault may be raised or guest code runs. A CPU says that it is in
+ * translated code (jit.inside) before it looks whether it may (jit.stop, jit.gen); who wants it out asks
+ * with CPU_REQ_SYNC (cache.c).
+ */
+#include "accel/soft/debug.h"
+#include "accel/soft/engine.h"
+#include "accel/soft/idle.h"
+#include "accel/soft/interp/insn.h"
+#include "accel/soft/jit/jit_int.h"
+#include "accel/soft/mmu.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define HEAT_SIZE 65536u
+#define HEAT_HOT 24 /* interp runs a block so often before it is translated */
+
+/* --- flags: EFLAGS bits <-> what LAHF and SETO AL leave in AX --- */
+
+static u32 ax_of_flags(u32 fl)
+{
+	return (fl & (FL_ARITH & ~FL_OF)) << 8 | 0x200 | (fl & FL_OF) >> 11;
+}
+
+static u32 flags_of_ax(u32 ax)
+{
+	return (ax >> 8 & (FL_ARITH & ~FL_OF)) | (ax & 1) << 11;
+}
+static_assert(FL_OF == 1 << 11 && (FL_ARITH & ~FL_OF) == 0xd5, "LAHF's bits");
+
+/* --- set-up --- */
+
+int jit_supported(struct err *e)
+{
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("bmi2"))
+		return err_set(e, -ENOTSUP, "the translator needs a host CPU with BMI2");
+	return 0;
+}
+
+static void written(void *opaque, u64 page)
+{
+	jit_code_written(opaque, page);
+}
+
+int jit_create(struct jit **out, struct mem *mem, u64 bytes, unsigned hot, struct err *e)
+{
+	struct jit *j;
+	int rc = jit_supported(e);
+
+	if (rc < 0)
+		return rc;
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return err_errno(e, -ENOMEM, "cannot create the translator");
+	pthread_mutex_init(&j->lock, NULL);
+	j->mem = mem;
+	j->hot = hot ? MIN(hot, 255u) : HEAT_HOT;
+	j->host_avx = __builtin_cpu_supports("avx");
+	j->tr = jit_tr_create();
+	j->heat = calloc(HEAT_SIZE, 1);
+	rc = j->tr && j->heat ? jit_cache_create(j, bytes, e)
+	                      : err_errno(e, -ENOMEM, "cannot create the translator");
+	if (rc < 0) {
+		jit_destroy(j);
+		return rc;
+	}
+	glue_emit(j);
+	hostfault_init();
+	mem->code_opaque = j;
+	mem->code_written = written;
+	*out = j;
+	return 0;
+}
+
+void jit_destroy(struct jit *j)
+{
+	if (!j)
+		return;
+	if (j->mem->code_opaque == j)
+		j->mem->code_written = NULL;
+	jit_cache_destroy(j);
+	free(j->tr);
+	free(j->heat);
+	pthread_mutex_destroy(&j->lock);
+	free(j);
+}
+
+int jit_attach(struct jit *j, struct cpu *c)
+{
+	void *stack = mmap(NULL, JIT_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (stack == MAP_FAILED)
+		return -errno;
+	if (!j->ncpus)
+		decoders_init(&j->decoders, &c->cpuid);
+	c->jit.stack = stack;
+	c->jit.self = (u64)c;
+	for (unsigned idx = 0; idx < JC_NIDX; idx++)
+		jc_clear(c, idx);
+	mmu_switch(c); /* tags of the time before may grant writes to code */
+	c->jit.j = j;
+	pthread_mutex_lock(&j->lock);
+	j->cpus[c->id] = c;
+	j->ncpus = MAX(j->ncpus, c->id + 1);
+	pthread_mutex_unlock(&j->lock);
+	return 0;
+}
+
+void jit_detach(struct jit *j, struct cpu *c)
+{
+	pthread_mutex_lock(&j->lock);
+	j->cpus[c->id] = NULL;
+	pthread_mutex_unlock(&j->lock);
+	c->jit.j = NULL;
+	munmap(c->jit.stack, JIT_STACK);
+}
+
+u64 jit_stat(const struct jit *j, enum jit_stat s)
+{
+	return s == JIT_CODE_USED ? j->used + j->arena_used : j->stat[s];
+}
+
+/* --- finding --- */
+
+/* Where execution may go on: host code, good while the cache's generation is gen. */
+struct place {
+	u64 code, gen;
+	struct tb *tb;
+};
+
+static bool is_hot(struct jit *j, u64 gpa)
+{
+	u8 *h = &j->heat[(gpa ^ gpa >> 16) & (HEAT_SIZE - 1)];
+
+	if (*h < j->hot)
+		(*h)++;
+	return *h >= j->hot;
+}
+
+static u64 second_page(struct cpu *c, u64 rip)
+{
+	return mmu_fetch_gpa(c, (rip | (PAGE_SIZE - 1)) + 1);
+}
+
+static struct tb *translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2)
+{
+	if (jit_cache_full(j))
+		jit_flush(j, c);
+	return jit_translate(j, c, gpa, gpa2, jit_key(c));
+}
+
+static struct tb *find(struct jit *j, struct cpu *c, u64 gpa, bool make, bool *crosses, u64 *gen)
+{
+	struct tb *b;
+
+	pthread_mutex_lock(&j->lock);
+	b = jit_find(j, gpa, jit_key(c));
+	*crosses = b && b->gpa2 != TB_ONE_PAGE;
+	if (!b && make) {
+		b = translate(j, c, gpa, TB_ONE_PAGE);
+		*crosses = !b && j->why == TR_CROSSES;
+	}
+	*gen = j->gen;
+	pthread_mutex_unlock(&j->lock);
+	return b;
+}
+
+/* The block of an instruction that crosses into another page, which may be another one than before. */
+static struct tb *find_crossing(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, bool make, u64 *gen)
+{
+	struct tb *b;
+
+	pthread_mutex_lock(&j->lock);
+	b = jit_find(j, gpa, jit_key(c));
+	if (b && b->gpa2 != gpa2) {
+		jit_drop(j, b);
+		b = NULL;
+	}
+	if (!b && make && mem_is_ram(j->mem, gpa2, 1))
+		b = translate(j, c, gpa, gpa2);
+	*gen = j->gen;
+	pthread_mutex_unlock(&j->lock);
+	return b;
+}
+
+/* The translation of what is at rip. False: it is interp's, or not hot yet. Raises faults of the fetch. */
+static bool locate(struct cpu *c, u64 rip, bool always, struct place *p)
+{
+	struct jit *j = c->jit.j;
+	u64 gpa = mmu_fetch_gpa(c, rip);
+	bool crosses, make = always || is_hot(j, gpa);
+
+	if (!mem_is_ram(j->mem, gpa, 1))
+		return false;
+	p->tb = find(j, c, gpa, make, &crosses, &p->gen);
+	if (crosses)
+		p->tb = find_crossing(j, c, gpa, second_page(c, rip), make, &p->gen);
+	if (!p->tb)
+		return false;
+	p->code = (u64)p->tb->entry_a;
+	return true;
+}
+
+/* The CPU's table of branch targets learns rip. Its tags are a subset of the TLB's execute tags. */
+static void learn(struct cpu *c, u64 rip, const struct place *p)
+{
+	struct jit *j = c->jit.j;
+	const struct tlb *t = &c->tlb[c->fetch_idx];
+	unsigned h = jc_hash(rip);
+	bool tagged = t->x[tlb_slot(rip)] == (rip & ~(PAGE_SIZE - 1));
+
+	if (p->tb->gpa2 != TB_ONE_PAGE)
+		tagged = tagged && t->x[tlb_slot(rip + PAGE_SIZE)] == (rip & ~(PAGE_SIZE - 1)) + PAGE_SIZE;
+	pthread_mutex_lock(&j->lock);
+	if (tagged && j->gen == p->gen && !p->tb->dead) {
+		c->jit.jc_host[c->mmu_idx][h] = p->code;
+		__atomic_store_n(&c->jit.jc_tag[c->mmu_idx][h], rip, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* --- in and out --- */
+
+/* After a flush of the cache, or in another mode, the table of branch targets is of no use. */
+static void refresh(struct cpu *c, u64 gen)
+{
+	u32 key = jit_key(c), idx = c->mmu_idx;
+
+	if (unlikely(c->jit.gen != gen)) {
+		for (unsigned n = 0; n < JC_NIDX; n++)
+			jc_clear(c, n);
+		c->jit.gen = gen;
+	}
+	if (unlikely(c->jit.jc_key[idx] != key)) {
+		jc_clear(c, idx);
+		c->jit.jc_key[idx] = key;
+	}
+}
+
+/* How translated code was left. Records may vanish as soon as the CPU is outside: copied before. */
+struct way_out {
+	enum exit_kind kind;
+	struct xit *x;
+	u16 off;
+	bool has_site;
+	struct site site;
+};
+
+static void copy_record(const struct cpu *c, struct way_out *w)
+{
+	w->has_site = false;
+	if (w->kind == EXIT_LINK) {
+		w->x = (struct xit *)c->jit.ptr;
+		w->off = w->x->off;
+	} else if (c->jit.ptr) {
+		w->has_site = true;
+		w->site = *(const struct site *)c->jit.ptr;
+	}
+}
+
+/* Executes translated code; false if the place is gone. */
+static bool enter(struct cpu *c, const struct place *p, struct way_out *w)
+{
+	struct jit *j = c->jit.j;
+	int (*go)(void);
+
+	refresh(c, p->gen);
+	__atomic_store_n(&c->jit.inside, 1, __ATOMIC_SEQ_CST);
+	if (unlikely(__atomic_load_n(&j->stop, __ATOMIC_SEQ_CST) ||
+	             __atomic_load_n(&j->gen, __ATOMIC_SEQ_CST) != p->gen)) {
+		__atomic_store_n(&c->jit.inside, 0, __ATOMIC_SEQ_CST);
+		return false;
+	}
+	c->jit.ax = ax_of_flags(cpu_arith_flags(c));
+	c->jit.target = p->code;
+	memcpy(&go, &j->glue.enter, sizeof(go));
+	w->kind = (enum exit_kind)go();
+	copy_record(c, w);
+	__atomic_store_n(&c->jit.epoch, c->jit.epoch + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->jit.inside, 0, __ATOMIC_RELEASE);
+	cpu_set_arith(c, flags_of_ax(c->jit.ax));
+	return true;
+}
+
+/* --- exits --- */
+
+static bool must_attend(const struct cpu *c)
+{
+	return c->slow || __atomic_load_n(&c->request, __ATOMIC_RELAXED);
+}
+
+/* Where RIP may be: all addresses, but in tests. */
+struct range {
+	u64 lo, len;
+	bool always; /* translate code that is not hot */
+};
+
+static bool in_range(const struct range *r, u64 rip)
+{
+	return rip - r->lo < r->len;
+}
+
+/* A jump to another block of the page. True: p is where to go on. */
+static bool take_link(struct cpu *c, const struct range *r, const struct way_out *w, struct place *p)
+{
+	struct jit *j = c->jit.j;
+	u64 gen = p->gen;
+
+	c->stat[STAT_LINK]++;
+	c->gpr[REG_RIP] = c->jit.vpage + w->off;
+	if (must_attend(c) || !in_range(r, cpu_rip(c)) || !locate(c, cpu_rip(c), r->always, p))
+		return false;
+	pthread_mutex_lock(&j->lock);
+	if (j->gen == gen && p->gen == gen)
+		jit_link(j, w->x, p->tb);
+	pthread_mutex_unlock(&j->lock);
+	return true;
+}
+
+static bool take_lookup(struct cpu *c, const struct range *r, const struct way_out *w, struct place *p)
+{
+	u64 rip = c->jit.aux;
+
+	c->stat[STAT_LOOKUP]++;
+	if (w->has_site && !mmu_canonical(rip)) {
+		c->gpr[REG_RIP] = c->jit.vpage + w->site.off;
+		c->gpr[RSP] += (u64)(s64)w->site.undo;
+		interp_insn(c);
+		return false;
+	}
+	c->gpr[REG_RIP] = rip;
+	if (must_attend(c) || !in_range(r, rip) || !locate(c, rip, r->always, p))
+		return false;
+	refresh(c, p->gen);
+	learn(c, rip, p);
+	c->jit.vpage = rip & ~(PAGE_SIZE - 1);
+	return true;
+}
+
+/* Has the instruction's page of data come into the TLB? Then the block only has to try again. */
+static bool retry_site(struct cpu *c, const struct site *s, struct place *p)
+{
+	if (!s->retry || !mmu_walk_in(c, c->jit.aux, s->access))
+		return false;
+	c->stat[STAT_ACCESS]++;
+	p->code = s->retry;
+	return true;
+}
+
+/* One instruction by interp. True: the block goes on behind it. */
+static bool take_site(struct cpu *c, const struct range *r, const struct site *s, struct place *p)
+{
+	u32 key = jit_key(c);
+	u64 rip = c->jit.vpage + s->off;
+
+	c->gpr[REG_RIP] = rip;
+	if (!in_range(r, rip))
+		return false;
+	if (retry_site(c, s, p))
+		return true;
+	c->stat[STAT_CALLOUT]++;
+	interp_insn(c);
+	p->code = s->after;
+	/* A block that was forgotten with all others is caught by its generation. */
+	return p->code && cpu_rip(c) == rip + s->len && jit_key(c) == key && !must_attend(c) &&
+	       in_range(r, cpu_rip(c)) && !__atomic_load_n(&s->tb->dead, __ATOMIC_RELAXED);
+}
+
+/* Runs translated code from RIP as long as nothing else is to be done. False: there is none. */
+static bool run_translated(struct cpu *c, const struct range *r)
+{
+	struct place p;
+	struct way_out w;
+	bool on = true;
+
+	if (!locate(c, cpu_rip(c), r->always, &p))
+		return false;
+	c->jit.vpage = cpu_rip(c) & ~(PAGE_SIZE - 1);
+	while (on && enter(c, &p, &w)) {
+		switch (w.kind) {
+		case EXIT_LINK: on = take_link(c, r, &w, &p); break;
+		case EXIT_LOOKUP: on = take_lookup(c, r, &w, &p); break;
+		default: on = take_site(c, r, &w.site, &p); break;
+		}
+	}
+	return true;
+}
+
+/* --- the loops --- */
+
+static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
+{
+	static const struct range everywhere = {.lo = 0, .len = ~0ull};
+	enum run_exit why;
+
+	for (;;) {
+		if (unlikely(c->slow & SLOW_EVENT)) {
+			if (c->shutdown)
+				return RUN_TRIPLE_FAULT;
+			cpu_deliver(c);
+		}
+		if (unlikely(must_attend(c) && (c->request || (c->slow & SLOW_IDLE)))) {
+			if (cpu_attend(c, &why))
+				return why;
+			if (c->slow & SLOW_EVENT)
+				continue;
+		}
+		if (c->slow || !jit_mode(c) || !run_translated(c, &everywhere))
+			interp_block(c);
+	}
+}
+
+enum run_exit jit_run(struct cpu *c)
+{
+	enum run_exit why;
+
+	hostfault_enter(c);
+	if (setjmp(c->fault_jmp))
+		cpu_fault_taken(c);
+	why = run_loop(c);
+	hostfault_leave();
+	return why;
+}
+
+static __attribute__((noinline)) void range_loop(struct cpu *c, const struct range *r)
+{
+	while (in_range(r, cpu_rip(c)))
+		if (c->slow || !jit_mode(c) || !run_translated(c, r))
+			interp_insn(c);
+}
+
+void jit_run_range(struct cpu *c, u64 lo, u64 hi, struct step_result *r)
+{
+	struct range range = {.lo = lo, .len = hi - lo, .always = true};
+
+	memset(r, 0, sizeof(*r));
+	hostfault_enter(c);
+	if (setjmp(c->fault_jmp)) {
+		cpu_fault_taken(c);
+		step_fault(c, r);
+	} else {
+		range_loop(c, &range);
+	}
+	hostfault_leave();
+}

@@ -1,0 +1,127 @@
+/*
+ * A translation in progress, and the pieces of the translator.
+ */
+#pragma once
+
+#include "accel/soft/jit/jit_int.h"
+
+#define TR_INSNS 64 /* a block's length */
+#define TR_SLOWS (2 * TR_INSNS)
+#define TR_EXITS (2 * TR_INSNS)
+
+/* What the translator does with an instruction. */
+enum tr_class {
+	TR_CALLOUT,     /* interp executes it, then the block goes on */
+	TR_CALLOUT_END, /* interp executes it, nothing follows */
+	TR_COPY,        /* the host's own instruction, registers and memory operand replaced */
+	TR_NOTHING,     /* no-operation */
+	TR_VERBATIM,    /* copied byte by byte: no operands */
+	TR_SPECIAL,     /* its own emitter */
+};
+
+/* Bits: what an instruction does to the arithmetic flags. */
+#define FX_READS 1u   /* reads them, or writes only some */
+#define FX_WRITES 2u  /* writes some or all */
+#define FX_CLOBBER 4u /* its translation destroys the host's flags before it executes */
+
+struct ti {
+	struct dec d;
+	struct insn i;
+	u8 bytes[INSN_MAX];
+	u16 off; /* in the page */
+	u8 cls, fx;
+};
+
+struct slow { /* an access whose check failed */
+	u8 *hole;
+	struct site *site;
+	size_t tag; /* offset of the tag array in struct cpu */
+};
+
+struct cold { /* an exit's stub */
+	struct xit *x;
+	u8 *busy; /* a jump for requests that goes there, too; NULL if none */
+};
+
+struct tr {
+	struct as a;
+	struct jit *j;
+	struct cpu *c;
+	struct tb *b;
+	u32 key;
+	unsigned idx;   /* enum mmu_idx of data accesses */
+	unsigned flags; /* FLAGS_*: where the guest's arithmetic flags are now; 0: dead */
+	unsigned n, at; /* instructions; the current one */
+	struct ti t[TR_INSNS];
+	unsigned nsites, insn_sites; /* all; before the current instruction */
+	struct slow slow[TR_SLOWS];
+	unsigned nslow;
+	struct cold cold[TR_EXITS];
+	unsigned ncold;
+	u8 *lookup_hole[2 * TR_EXITS];
+	struct site *lookup_site[2 * TR_EXITS];
+	unsigned nlookup;
+	bool give_up; /* the arena is full */
+};
+
+static inline struct ti *tr_insn(struct tr *t)
+{
+	return &t->t[t->at];
+}
+
+/* Its only effect is an exception. */
+static inline bool tr_raises(const struct ti *i)
+{
+	return i->i.osize == 0 || i->i.fn == op_ud || i->i.fn == op_nm;
+}
+
+static inline unsigned tr_next_off(const struct ti *i) /* of the following instruction; may exceed the page */
+{
+	return i->off + i->i.len;
+}
+
+static inline bool tr_is_high(ZydisRegister r) /* AH, CH, DH, BH */
+{
+	return r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH;
+}
+
+static inline unsigned tr_gpr_of(ZydisRegister r) /* of any width */
+{
+	return ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_GPR8 ? reg8_off(r) / 8 : reg_num(r);
+}
+
+/* --- flags (tr_mem.c) --- */
+void tr_flags_host(struct tr *t);    /* make them be in the flags register */
+void tr_flags_ax(struct tr *t);      /* make them be in AX */
+void tr_flags_clobber(struct tr *t); /* before the flags register is destroyed: only AX is left */
+void tr_flags_written(struct tr *t); /* an instruction has written them */
+
+/* --- memory (tr_mem.c) --- */
+bool tr_ea_ok(const struct ti *i);      /* tr_ea can do it */
+void tr_ea(struct tr *t, unsigned dst); /* offset of the memory operand; segment base not added */
+void tr_linear(struct tr *t);           /* linear address of the memory operand into S1 */
+void tr_check(struct tr *t, unsigned size, bool write); /* S1: linear -> host address; destroys S2, flags */
+struct site *tr_site(struct tr *t);                     /* a record for the current instruction */
+void tr_fault_from(struct tr *t, struct site *s);       /* host faults from here on are the instruction's */
+void tr_fault_to(struct tr *t, struct site *s);
+void tr_load_gpr(struct tr *t, unsigned host, unsigned guest); /* 64 bits */
+void tr_store_gpr(struct tr *t, unsigned guest, unsigned host);
+unsigned tr_gpr(struct tr *t, unsigned guest, unsigned scratch); /* a host register with its value */
+void tr_page_plus(struct tr *t, unsigned host, s64 off);         /* guest address, relative to the page */
+
+/* --- plain instructions (tr_copy.c) --- */
+bool tr_copy_ok(const struct tr *t, const struct ti *i);
+unsigned tr_copy_sites(const struct ti *i); /* at most so many records */
+void tr_copy(struct tr *t);
+
+/* --- special ones (tr_special.c) --- */
+bool tr_special_ok(const struct ti *i);
+bool tr_special(struct tr *t);           /* false: nothing follows in this block */
+unsigned tr_effects(const struct ti *i); /* FX_* of any class */
+
+/* --- exits (tr_exit.c) --- */
+void tr_goto(struct tr *t, s64 off); /* to an offset in the page or outside of it */
+void tr_goto_cond(struct tr *t, unsigned cc, s64 off);
+void tr_lookup(struct tr *t, struct site *s); /* to the guest address in S1 */
+void tr_callout(struct tr *t);
+void tr_finish(struct tr *t); /* stubs */

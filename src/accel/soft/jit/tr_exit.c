@@ -1,0 +1,162 @@
+/*
+ * How a block is left.
+ *
+ * To a fixed place in the same page: a jump that is patched when its target has been translated. The
+ * page is the same physical page however it is mapped, so the link holds for every address space.
+ * Everything else goes by guest address: a lookup in the CPU's table of branch targets (cpu.h, jc_*), whose
+ * entries are only as old as the TLB's.
+ *
+ * Loops must notice requests: backward jumps and lookups look at the request word.
+ */
+#include "accel/soft/jit/tr.h"
+
+#define REQUEST offsetof(struct cpu, request)
+
+/* Code in the last bytes of a page may cross into the next one; such blocks are found by address only. */
+static bool linkable(s64 off)
+{
+	return off >= 0 && off <= (s64)PAGE_SIZE - INSN_MAX;
+}
+
+static struct xit *new_exit(struct tr *t, s64 off)
+{
+	struct xit *x = jit_arena(t->j, sizeof(*x));
+
+	if (!x) {
+		t->give_up = true;
+		return NULL;
+	}
+	assert(t->ncold < TR_EXITS);
+	x->src = t->b;
+	x->off = (u16)off;
+	t->cold[t->ncold++] = (struct cold){.x = x};
+	return x;
+}
+
+static void align_hole(struct tr *t, unsigned opcode)
+{
+	as_nops(&t->a, -((u64)as_here(&t->a) + opcode) & 3);
+}
+
+/* jmp or jcc (cc >= 0) to another block of the page, flags as they are */
+static void link(struct tr *t, int cc, s64 off)
+{
+	struct xit *x = new_exit(t, off);
+
+	if (!x)
+		return;
+	x->flags = (u8)t->flags;
+	align_hole(t, cc >= 0 ? 2 : 1);
+	if (cc >= 0)
+		as_jcc_hole(&t->a, (unsigned)cc);
+	else
+		as_jmp_hole(&t->a);
+	x->hole = as_here(&t->a) - 4;
+}
+
+void tr_lookup(struct tr *t, struct site *s)
+{
+	assert(t->nlookup + 2 <= ARRAY_SIZE(t->lookup_hole));
+	tr_flags_clobber(t);
+	as_mov32(&t->a, S2, S1);
+	as_shr32(&t->a, S2, 4);
+	as_rr(&t->a, 0, 0x33, S2, S1);                                                         /* XOR */
+	as_alu_imm(&t->a, 0, 4, S2, JC_SIZE - 1);                                              /* AND */
+	as_rm(&t->a, 1, 0x3b, S1, as_gs_index(CPU_JIT(jc_tag) + t->idx * JC_SIZE * 8, S2, 3)); /* CMP */
+	t->lookup_hole[t->nlookup] = as_jcc_hole(&t->a, CC_NE);
+	t->lookup_site[t->nlookup++] = s;
+	as_test_gs32(&t->a, REQUEST);
+	t->lookup_hole[t->nlookup] = as_jcc_hole(&t->a, CC_NE);
+	t->lookup_site[t->nlookup++] = s;
+	as_alu_imm(&t->a, 1, 4, S1, -(s32)PAGE_SIZE);
+	as_st(&t->a, as_gs(CPU_JIT(vpage)), S1);
+	as_jmp_mem(&t->a, as_gs_index(CPU_JIT(jc_host) + t->idx * JC_SIZE * 8, S2, 3));
+}
+
+/* A backward jump: flags to AX, then the look at the request word, whose way out is the link's stub. */
+static void poll(struct tr *t)
+{
+	tr_flags_clobber(t);
+	as_test_gs32(&t->a, REQUEST);
+}
+
+void tr_goto(struct tr *t, s64 off)
+{
+	if (!linkable(off)) {
+		tr_page_plus(t, S1, off);
+		tr_lookup(t, NULL);
+		return;
+	}
+	if (off <= tr_insn(t)->off) {
+		poll(t);
+		u8 *busy = as_jcc_hole(&t->a, CC_NE);
+		link(t, -1, off);
+		if (!t->give_up)
+			t->cold[t->ncold - 1].busy = busy;
+		return;
+	}
+	link(t, -1, off);
+}
+
+void tr_goto_cond(struct tr *t, unsigned cc, s64 off)
+{
+	unsigned flags;
+	u8 *over;
+
+	tr_flags_host(t);
+	if (linkable(off) && off > tr_insn(t)->off) {
+		link(t, (int)cc, off);
+		return;
+	}
+	over = as_jcc_hole(&t->a, cc ^ 1);
+	flags = t->flags;
+	tr_goto(t, off);
+	t->flags = flags;
+	as_bind(&t->a, over);
+}
+
+void tr_callout(struct tr *t)
+{
+	struct site *s = tr_site(t);
+
+	as_imm(&t->a, S2, (u64)(uintptr_t)s);
+	as_jmp(&t->a, t->flags & FLAGS_AX || !t->flags ? t->j->glue.site_a : t->j->glue.site_h);
+	t->flags = FLAGS_HOST | FLAGS_AX;
+}
+
+static void emit_slow(struct tr *t, const struct slow *s)
+{
+	as_bind(&t->a, s->hole);
+	as_rm(&t->a, 1, 0x03, S1, as_gs_index(s->tag, S2, 3)); /* ADD: the address again */
+	as_imm(&t->a, S2, (u64)(uintptr_t)s->site);
+	as_jmp(&t->a, t->j->glue.miss);
+}
+
+static void emit_cold(struct tr *t, const struct cold *k)
+{
+	struct xit *x = k->x;
+
+	x->stub = as_here(&t->a);
+	if (k->busy)
+		as_bind(&t->a, k->busy);
+	if (!t->a.full)
+		put_le32(x->hole - t->a.delta, (u32)(x->stub - (x->hole + 4)));
+	as_imm(&t->a, S2, (u64)(uintptr_t)x);
+	as_jmp(&t->a, x->flags & FLAGS_AX ? t->j->glue.link_a : t->j->glue.link_h);
+}
+
+void tr_finish(struct tr *t)
+{
+	for (unsigned n = 0; n < t->nslow; n++)
+		emit_slow(t, &t->slow[n]);
+	for (unsigned n = 0; n < t->ncold; n++)
+		emit_cold(t, &t->cold[n]);
+	for (unsigned n = 0; n < t->nlookup; n++) {
+		as_bind(&t->a, t->lookup_hole[n]);
+		/* one stub for the holes of one branch */
+		if (n + 1 < t->nlookup && t->lookup_site[n + 1] == t->lookup_site[n] && n % 2 == 0)
+			continue;
+		as_imm(&t->a, S2, (u64)(uintptr_t)t->lookup_site[n]);
+		as_jmp(&t->a, t->j->glue.lookup);
+	}
+}
