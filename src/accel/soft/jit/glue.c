@@ -156,7 +156,7 @@ static void emit_miss(struct jit *j, struct as *a)
 	as_modrm_mem(a, RDX, as_at(S2, offsetof(struct site, access)));
 	as_imm(a, RAX, (u64)(uintptr_t)mmu_refill);
 	as_bytes(a, "\xff\xd0", 2); /* CALL RAX */
-	as_bytes(a, "\x85\xc0", 2); /* TEST EAX, EAX */
+	as_bytes(a, "\x84\xc0", 2); /* TEST AL, AL */
 	fail = as_jcc_hole(a, CC_E);
 	reload(a);
 	as_flags_from_ax(a);
