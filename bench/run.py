@@ -116,7 +116,7 @@ def bench_loop(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--xhyve", default=str(TOP / "build/xhyve"))
-    parser.add_argument("--accel", default="interp")
+    parser.add_argument("--accel", default="jit")
     parser.add_argument("--kernel", default="linux-image-cloud-amd64")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpus", type=int, nargs="*", default=[1, 2])

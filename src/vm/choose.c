@@ -6,6 +6,18 @@
 #include "base/log.h"
 #include <errno.h>
 
+/* Neither may be usable in the end: interp always is. */
+static const struct accel_ops *choose_soft(const struct err *no_kvm)
+{
+	struct err why;
+	const struct accel_ops *ops = accel_jit.probe(&why) == 0 ? &accel_jit : &accel_interp;
+
+	log_msg(LOG_WARN, "using the software CPU (%s) instead of KVM: %s", ops->name, no_kvm->text);
+	if (ops == &accel_interp)
+		log_msg(LOG_WARN, "interp instead of jit: %s", why.text);
+	return ops;
+}
+
 int accel_choose(enum config_accel want, const struct accel_ops **out, struct err *e)
 {
 	struct err why;
@@ -27,7 +39,6 @@ int accel_choose(enum config_accel want, const struct accel_ops **out, struct er
 		*out = &accel_kvm;
 		return 0;
 	}
-	log_msg(LOG_WARN, "using the software CPU (interp) instead of KVM: %s", why.text);
-	*out = &accel_interp;
+	*out = choose_soft(&why);
 	return 0;
 }

@@ -5,6 +5,7 @@
 
 const char *const vm_features[] = {
         "accelerator kvm: Linux KVM with in-kernel interrupt controllers",
+        "accelerator jit: software CPU, translator (hosts with BMI2)",
         "accelerator interp: software CPU, reference interpreter (x86-64-v3 where the host has it)",
         "kernels: bzImage and ELF vmlinux; unpacked on the host:" XHYVE_UNPACKERS,
         NULL,

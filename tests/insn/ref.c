@@ -106,6 +106,8 @@ int ref_create(struct ref **out, const u8 *data_template, bool jit)
 		fprintf(stderr, "insn: %s\n", e.text);
 		return -1;
 	}
+	if (jit) /* its handler of signals must be there before the host's */
+		jit_run_range(r->cpu, 0, 0, &(struct step_result){0});
 	return 0;
 }
 

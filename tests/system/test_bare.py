@@ -6,7 +6,7 @@ import pytest
 
 from machine import BOARD, TOP, XHYVE
 
-ACCELS = ["interp"] + (["kvm"] if os.access("/dev/kvm", os.R_OK | os.W_OK) else [])
+ACCELS = ["interp", "jit"] + (["kvm"] if os.access("/dev/kvm", os.R_OK | os.W_OK) else [])
 HALTED, OTHER = 2, 100
 GREETING = b"hello from nowhere\r\n"
 
@@ -45,7 +45,7 @@ def test_strict_ports(bare, accel):
 
 def test_halt_of_all_cpus(bare):
     """CPUs that were never started do not count."""
-    assert run(bare, "interp", "halt", "-c", "4").returncode == HALTED
+    assert run(bare, "jit", "halt", "-c", "4").returncode == HALTED
 
 
 @pytest.mark.parametrize("accel", ACCELS)

@@ -55,17 +55,23 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 
 	while (n < ARRAY_SIZE(signals) - 1 && signals[n] != sig)
 		n++;
-	if (before[n].sa_flags & SA_SIGINFO)
-		before[n].sa_sigaction(sig, info, context);
-	else
+	if (!(before[n].sa_flags & SA_SIGINFO)) {
 		sigaction(sig, &before[n], NULL);
+		if (info->si_code <= 0)
+			raise(sig); /* sent by a process: it would not come again */
+		return;
+	}
+	if (before[n].sa_flags & (int)SA_RESETHAND)
+		signal(sig, SIG_DFL);
+	before[n].sa_sigaction(sig, info, context);
 }
 
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *u = context;
 	greg_t *r = u->uc_mcontext.gregs;
-	const struct site *s = self ? site_at(self->jit.j, (const u8 *)r[GREG_RIP]) : NULL;
+	bool sent = info->si_code <= 0; /* by a process, not by the CPU */
+	const struct site *s = self && !sent ? site_at(self->jit.j, (const u8 *)r[GREG_RIP]) : NULL;
 	const struct glue *g;
 
 	if (!s) {
@@ -77,16 +83,39 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	r[GREG_R11] = (greg_t)s;
 }
 
-void hostfault_init(void)
+/*
+ * The handler is put in when translated code is first entered, on top of those of the rest of the program,
+ * and taken away with the last translator.
+ */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned users;
+static bool installed;
+
+static void install(void)
 {
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	static bool done;
 	struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 
 	pthread_mutex_lock(&lock);
-	for (unsigned n = 0; n < ARRAY_SIZE(signals) && !done; n++)
+	for (unsigned n = 0; n < ARRAY_SIZE(signals) && !installed; n++)
 		sigaction(signals[n], &sa, &before[n]);
-	done = true;
+	__atomic_store_n(&installed, true, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&lock);
+}
+
+void hostfault_init(void)
+{
+	pthread_mutex_lock(&lock);
+	users++;
+	pthread_mutex_unlock(&lock);
+}
+
+void hostfault_fini(void)
+{
+	pthread_mutex_lock(&lock);
+	users--;
+	for (unsigned n = 0; n < ARRAY_SIZE(signals) && installed && !users; n++)
+		sigaction(signals[n], &before[n], NULL);
+	installed = installed && users;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -106,6 +135,8 @@ void hostfault_enter(struct cpu *c)
 	set_mask(mask, &old_mask);
 	sigaltstack(&s, &old_stack);
 	syscall(SYS_arch_prctl, ARCH_SET_GS, c);
+	if (!__atomic_load_n(&installed, __ATOMIC_ACQUIRE))
+		install();
 	self = c;
 }
 

@@ -167,7 +167,8 @@ struct tr *jit_tr_create(void);
 struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 key);
 
 /* hostfault.c */
-void hostfault_init(void);           /* once in a process */
+void hostfault_init(void); /* one more translator */
+void hostfault_fini(void);
 void hostfault_enter(struct cpu *c); /* this thread executes c's code from now on */
 void hostfault_leave(void);
 

@@ -84,8 +84,10 @@ void jit_destroy(struct jit *j)
 {
 	if (!j)
 		return;
-	if (j->mem->code_opaque == j)
+	if (j->mem->code_opaque == j) {
 		j->mem->code_written = NULL;
+		hostfault_fini();
+	}
 	jit_cache_destroy(j);
 	free(j->tr);
 	free(j->heat);
