@@ -126,14 +126,16 @@ struct jit_cpu {
 	u64 host_rsp; /* stack of the C code that entered translated code */
 	u64 target;   /* where to enter */
 	u64 ptr, aux; /* what an exit says: a record, a guest address */
-	u64 tmp;      /* inside one instruction */
+	u64 tmp, tmp2;  /* inside one instruction */
 	u32 ax;       /* arithmetic flags as LAHF and SETO AL leave them */
 	u32 host_mxcsr;
 	u32 inside;  /* atomic: executes translated code */
 	u32 epoch;   /* atomic: counts exits from it */
 	u64 gen;     /* of the code cache that jc_* and resumption addresses are from */
 	void *stack; /* of the handler of host faults */
+	u64 insn[8];   /* struct insn of a callout */
 	u32 jc_key[JC_NIDX];
+	u64 jc_used[JC_NIDX][JC_SIZE / 64]; /* entries that are not empty */
 	u64 jc_tag[JC_NIDX][JC_SIZE], jc_host[JC_NIDX][JC_SIZE];
 };
 

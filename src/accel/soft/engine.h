@@ -41,6 +41,7 @@ void step_fault(struct cpu *c, struct step_result *r); /* the fault just taken i
  */
 void interp_block(struct cpu *c);
 void interp_insn(struct cpu *c);
+void interp_exec(struct cpu *c, const struct insn *i); /* i is what is at RIP; it outlives a fault */
 
 /* Runs until the machine must decide. */
 enum run_exit interp_run(struct cpu *c);

@@ -85,7 +85,7 @@ void cpu_fault_taken(struct cpu *c)
 		combine(c, &c->event);
 		return;
 	}
-	if (c->insn != &cpu_no_insn) /* what the block did before the fault */
+	if (c->insn != &cpu_no_insn && c->block) /* what the block did before the fault */
 		c->stat[STAT_INSNS] += (u64)(c->insn - c->block->insns);
 	c->gpr[REG_RIP] -= c->insn->len;
 	c->stat[STAT_FAULT]++;

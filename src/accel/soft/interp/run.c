@@ -95,6 +95,19 @@ void interp_block(struct cpu *c)
 		run_next(c);
 }
 
+void interp_exec(struct cpu *c, const struct insn *i)
+{
+	c->end = i + 1;
+	c->block = NULL;
+	c->insn = i;
+	c->gpr[REG_RIP] += i->len;
+	i->fn(c, i);
+	c->insn = &cpu_no_insn;
+	c->stat[STAT_INSNS]++;
+	if (unlikely(c->db_hit))
+		debug_after(c, false);
+}
+
 void interp_insn(struct cpu *c)
 {
 	run_block(c, cache_get(c), 1);

@@ -210,6 +210,15 @@ static inline void as_shr32(struct as *a, unsigned reg, u8 count)
 	as_8(a, count);
 }
 
+/* op dword gs:[off], imm */
+static inline void as_gs32_imm(struct as *a, unsigned op, size_t off, u32 imm)
+{
+	as_8(a, 0x65);
+	as_8(a, 0x81);
+	as_modrm_mem(a, op, as_gs(off));
+	as_32(a, imm);
+}
+
 /* cmp dword gs:[off], 0 */
 static inline void as_test_gs32(struct as *a, size_t off)
 {
@@ -311,6 +320,8 @@ static inline void as_nops(struct as *a, unsigned n)
 	as_bytes(a, nops[n], n);
 }
 
+#define AS_OR 1u
+#define AS_AND 4u
 #define CC_O 0u
 #define CC_B 2u
 #define CC_E 4u

@@ -300,10 +300,16 @@ void jit_flush(struct jit *j, struct cpu *self)
 	__atomic_store_n(&j->stop, 0, __ATOMIC_SEQ_CST);
 }
 
+/* Another CPU may have this one's table cleared while it learns an entry: both hold the lock. */
 void jc_clear(struct cpu *c, unsigned idx)
 {
-	for (unsigned i = 0; i < JC_SIZE; i++)
-		jc_drop(c, idx, i);
+	for (unsigned w = 0; w < JC_SIZE / 64; w++) {
+		u64 used = c->jit.jc_used[idx][w];
+
+		for (; used; used &= used - 1)
+			jc_drop(c, idx, w * 64 + (unsigned)__builtin_ctzll(used));
+		c->jit.jc_used[idx][w] = 0;
+	}
 }
 
 void jit_forget(struct cpu *c)

@@ -70,6 +70,7 @@ struct site {
 	u64 retry; /* executable address: translate the address again */
 	u64 after; /* behind the instruction */
 	struct tb *tb;
+	const struct insn *insn; /* of a callout, else NULL */
 	u32 from, to; /* emitted bytes [from, to) of the block in which a host fault is this instruction's */
 	u16 off;      /* of the instruction in the page */
 	u8 len;
@@ -153,6 +154,8 @@ void jit_flush(struct jit *j, struct cpu *self); /* lock held */
 struct tb *jit_tb_at(struct jit *j, const u8 *pc);
 void jit_drop(struct jit *j, struct tb *b); /* lock held */
 void jc_clear(struct cpu *c, unsigned idx);
+
+static_assert(sizeof(struct insn) <= sizeof(((struct jit_cpu *)0)->insn), "fits");
 
 static inline unsigned jc_hash(u64 va)
 {

@@ -106,7 +106,7 @@ int jit_attach(struct jit *j, struct cpu *c)
 	c->jit.stack = stack;
 	c->jit.self = (u64)c;
 	for (unsigned idx = 0; idx < JC_NIDX; idx++)
-		jc_clear(c, idx);
+		c->jit.jc_tag[idx][0] = 1; /* slot 0 is empty: no address of its */
 	mmu_switch(c); /* tags of the time before may grant writes to code */
 	c->jit.j = j;
 	pthread_mutex_lock(&j->lock);
@@ -224,6 +224,7 @@ static void learn(struct cpu *c, u64 rip, const struct place *p)
 	pthread_mutex_lock(&j->lock);
 	if (tagged && j->gen == p->gen && !p->tb->dead) {
 		c->jit.jc_host[c->mmu_idx][h] = p->code;
+		c->jit.jc_used[c->mmu_idx][h / 64] |= BIT64(h % 64);
 		__atomic_store_n(&c->jit.jc_tag[c->mmu_idx][h], rip, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&j->lock);
@@ -241,9 +242,14 @@ static void refresh(struct cpu *c, u64 gen)
 			jc_clear(c, n);
 		c->jit.gen = gen;
 	}
-	if (unlikely(c->jit.jc_key[idx] != key)) {
-		jc_clear(c, idx);
-		c->jit.jc_key[idx] = key;
+	/* STAC and CLAC go from one of the kernel's tables to the other without coming here. */
+	for (unsigned n = idx == MMU_USER ? MMU_USER : MMU_KERNEL; n <= MAX(idx, (u32)MMU_KERNEL_AC); n++) {
+		u32 want = (key & 0xffff) | n << 16;
+
+		if (unlikely(c->jit.jc_key[n] != want)) {
+			jc_clear(c, n);
+			c->jit.jc_key[n] = want;
+		}
 	}
 }
 
@@ -254,17 +260,23 @@ struct way_out {
 	u16 off;
 	bool has_site;
 	struct site site;
+	const struct insn *insn; /* NULL: interp decodes */
 };
 
-static void copy_record(const struct cpu *c, struct way_out *w)
+static void copy_record(struct cpu *c, struct way_out *w)
 {
 	w->has_site = false;
+	w->insn = NULL;
 	if (w->kind == EXIT_LINK) {
 		w->x = (struct xit *)c->jit.ptr;
 		w->off = w->x->off;
 	} else if (c->jit.ptr) {
 		w->has_site = true;
 		w->site = *(const struct site *)c->jit.ptr;
+	}
+	if (w->has_site && w->site.insn) {
+		memcpy(c->jit.insn, w->site.insn, sizeof(struct insn));
+		w->insn = (const struct insn *)(const void *)c->jit.insn;
 	}
 }
 
@@ -358,8 +370,9 @@ static bool retry_site(struct cpu *c, const struct site *s, struct place *p)
 }
 
 /* One instruction by interp. True: the block goes on behind it. */
-static bool take_site(struct cpu *c, const struct range *r, const struct site *s, struct place *p)
+static bool take_site(struct cpu *c, const struct range *r, const struct way_out *w, struct place *p)
 {
+	const struct site *s = &w->site;
 	u32 key = jit_key(c);
 	u64 rip = c->jit.vpage + s->off;
 
@@ -369,11 +382,29 @@ static bool take_site(struct cpu *c, const struct range *r, const struct site *s
 	if (retry_site(c, s, p))
 		return true;
 	c->stat[STAT_CALLOUT]++;
-	interp_insn(c);
+	if (w->insn)
+		interp_exec(c, w->insn);
+	else
+		interp_insn(c);
 	p->code = s->after;
 	/* A block that was forgotten with all others is caught by its generation. */
 	return p->code && cpu_rip(c) == rip + s->len && jit_key(c) == key && !must_attend(c) &&
 	       in_range(r, cpu_rip(c)) && !__atomic_load_n(&s->tb->dead, __ATOMIC_RELAXED);
+}
+
+/* By the CPU's table of branch targets, as translated code itself would. */
+static bool known(struct cpu *c, struct place *p)
+{
+	u64 rip = cpu_rip(c);
+	unsigned idx = c->mmu_idx, h = jc_hash(rip);
+
+	if (c->jit.jc_key[idx] != jit_key(c) || c->jit.jc_tag[idx][h] != rip ||
+	        c->jit.gen != __atomic_load_n(&c->jit.j->gen, __ATOMIC_SEQ_CST))
+		return false;
+	p->code = c->jit.jc_host[idx][h];
+	p->gen = c->jit.gen;
+	p->tb = NULL;
+	return true;
 }
 
 /* Runs translated code from RIP as long as nothing else is to be done. False: there is none. */
@@ -383,14 +414,18 @@ static bool run_translated(struct cpu *c, const struct range *r)
 	struct way_out w;
 	bool on = true;
 
-	if (!locate(c, cpu_rip(c), r->always, &p))
-		return false;
+	if (!known(c, &p)) {
+		if (!locate(c, cpu_rip(c), r->always, &p))
+			return false;
+		refresh(c, p.gen);
+		learn(c, cpu_rip(c), &p);
+	}
 	c->jit.vpage = cpu_rip(c) & ~(PAGE_SIZE - 1);
 	while (on && enter(c, &p, &w)) {
 		switch (w.kind) {
 		case EXIT_LINK: on = take_link(c, r, &w, &p); break;
 		case EXIT_LOOKUP: on = take_lookup(c, r, &w, &p); break;
-		default: on = take_site(c, r, &w.site, &p); break;
+		default: on = take_site(c, r, &w, &p); break;
 		}
 	}
 	return true;

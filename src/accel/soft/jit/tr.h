@@ -6,7 +6,7 @@
 #include "accel/soft/jit/jit_int.h"
 
 #define TR_INSNS 64 /* a block's length */
-#define TR_SLOWS (2 * TR_INSNS)
+#define TR_SLOWS (6 * TR_INSNS)
 #define TR_EXITS (2 * TR_INSNS)
 
 /* What the translator does with an instruction. */
@@ -16,7 +16,9 @@ enum tr_class {
 	TR_COPY,        /* the host's own instruction, registers and memory operand replaced */
 	TR_NOTHING,     /* no-operation */
 	TR_VERBATIM,    /* copied byte by byte: no operands */
-	TR_SPECIAL,     /* its own emitter */
+	TR_SPECIAL, /* its own emitter */
+	TR_SYS,
+	TR_STRING,
 };
 
 /* Bits: what an instruction does to the arithmetic flags. */
@@ -35,7 +37,7 @@ struct ti {
 struct slow { /* an access whose check failed */
 	u8 *hole;
 	struct site *site;
-	size_t tag; /* offset of the tag array in struct cpu */
+	size_t tag; /* offset of the tag array in struct cpu; 0: the instruction is interp's */
 };
 
 struct cold { /* an exit's stub */
@@ -115,13 +117,23 @@ unsigned tr_copy_sites(const struct ti *i); /* at most so many records */
 void tr_copy(struct tr *t);
 
 /* --- special ones (tr_special.c) --- */
-bool tr_special_ok(const struct ti *i);
+bool tr_special_ok(const struct tr *t, const struct ti *i);
 bool tr_special(struct tr *t);           /* false: nothing follows in this block */
 unsigned tr_effects(const struct ti *i); /* FX_* of any class */
+
+/* --- system instructions (tr_sys.c), strings (tr_string.c) --- */
+bool tr_sys_ok(const struct tr *t, const struct ti *i);
+unsigned tr_sys_effects(const struct ti *i);
+bool tr_sys(struct tr *t); /* false: nothing follows in this block */
+bool tr_string_ok(const struct ti *i);
+unsigned tr_string_effects(const struct ti *i);
+void tr_string(struct tr *t);
 
 /* --- exits (tr_exit.c) --- */
 void tr_goto(struct tr *t, s64 off); /* to an offset in the page or outside of it */
 void tr_goto_cond(struct tr *t, unsigned cc, s64 off);
 void tr_lookup(struct tr *t, struct site *s); /* to the guest address in S1 */
 void tr_callout(struct tr *t);
+struct site *tr_callout_site(struct tr *t); /* for tr_callout_when */
+void tr_callout_when(struct tr *t, unsigned cc, struct site *s); /* flags are in AX alone */
 void tr_finish(struct tr *t); /* stubs */

@@ -115,11 +115,28 @@ void tr_goto_cond(struct tr *t, unsigned cc, s64 off)
 	as_bind(&t->a, over);
 }
 
-void tr_callout(struct tr *t)
+struct site *tr_callout_site(struct tr *t)
 {
 	struct site *s = tr_site(t);
+	struct insn *copy = jit_arena(t->j, sizeof(*copy));
 
-	as_imm(&t->a, S2, (u64)(uintptr_t)s);
+	if (copy)
+		*copy = tr_insn(t)->i;
+	else
+		t->give_up = true;
+	s->insn = copy;
+	return s;
+}
+
+void tr_callout_when(struct tr *t, unsigned cc, struct site *s)
+{
+	assert(t->nslow < TR_SLOWS && !(t->flags & FLAGS_HOST));
+	t->slow[t->nslow++] = (struct slow){.hole = as_jcc_hole(&t->a, cc), .site = s};
+}
+
+void tr_callout(struct tr *t)
+{
+	as_imm(&t->a, S2, (u64)(uintptr_t)tr_callout_site(t));
 	as_jmp(&t->a, t->flags & FLAGS_AX || !t->flags ? t->j->glue.site_a : t->j->glue.site_h);
 	t->flags = FLAGS_HOST | FLAGS_AX;
 }
@@ -127,9 +144,10 @@ void tr_callout(struct tr *t)
 static void emit_slow(struct tr *t, const struct slow *s)
 {
 	as_bind(&t->a, s->hole);
-	as_rm(&t->a, 1, 0x03, S1, as_gs_index(s->tag, S2, 3)); /* ADD: the address again */
+	if (s->tag)
+		as_rm(&t->a, 1, 0x03, S1, as_gs_index(s->tag, S2, 3)); /* ADD: the address again */
 	as_imm(&t->a, S2, (u64)(uintptr_t)s->site);
-	as_jmp(&t->a, t->j->glue.miss);
+	as_jmp(&t->a, s->tag ? t->j->glue.miss : t->j->glue.site_a);
 }
 
 static void emit_cold(struct tr *t, const struct cold *k)

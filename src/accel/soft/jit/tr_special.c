@@ -47,7 +47,7 @@ static bool is_jcc(const struct ti *i)
 	return (zi->opcode & 0xf0) == (zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT ? 0x70 : 0x80);
 }
 
-bool tr_special_ok(const struct ti *i)
+bool tr_special_ok(const struct tr *t, const struct ti *i)
 {
 	const ZydisDecodedOperand *o = &i->d.op[0];
 
@@ -108,6 +108,10 @@ unsigned tr_effects(const struct ti *i)
 	unsigned fx = 0;
 	u32 writes;
 
+	if (i->cls == TR_SYS)
+		return tr_sys_effects(i);
+	if (i->cls == TR_STRING)
+		return tr_string_effects(i);
 	if ((i->i.flags & INSN_MEM) && i->d.zi.mnemonic != ZYDIS_MNEMONIC_LEA)
 		fx |= FX_CLOBBER;
 	switch (i->d.zi.mnemonic) {

@@ -47,11 +47,21 @@ static u8 classify(const struct tr *t, const struct ti *i)
 	if (i->d.zi.mnemonic == ZYDIS_MNEMONIC_CMC || i->d.zi.mnemonic == ZYDIS_MNEMONIC_CLC ||
 	        i->d.zi.mnemonic == ZYDIS_MNEMONIC_STC)
 		return TR_VERBATIM;
-	if (tr_special_ok(i))
+	if (tr_sys_ok(t, i))
+		return TR_SYS;
+	if (tr_string_ok(i))
+		return TR_STRING;
+	if (tr_special_ok(t, i))
 		return TR_SPECIAL;
 	if (tr_copy_ok(t, i))
 		return TR_COPY;
 	return goes_on(i) && !jumps(i) ? TR_CALLOUT : TR_CALLOUT_END;
+}
+
+/* What follows has another index of data accesses. */
+static bool ends(const struct ti *i)
+{
+	return i->d.zi.mnemonic == ZYDIS_MNEMONIC_STAC || i->d.zi.mnemonic == ZYDIS_MNEMONIC_CLAC;
 }
 
 /* Decodes one instruction at off. False: it crosses the page, or more than the bytes we have. */
@@ -66,7 +76,7 @@ static bool decode_one(struct tr *t, const u8 *code, unsigned len, unsigned off,
 	i->off = (u16)off;
 	memcpy(i->bytes, code + off, have);
 	i->cls = classify(t, i);
-	i->fx = i->cls == TR_COPY || i->cls == TR_SPECIAL || i->cls == TR_VERBATIM ? (u8)tr_effects(i) : 0;
+	i->fx = i->cls >= TR_COPY && i->cls != TR_NOTHING ? (u8)tr_effects(i) : 0;
 	t->n++;
 	return true;
 }
@@ -82,7 +92,7 @@ static void decode_block(struct tr *t, const u8 *code, unsigned len, unsigned of
 			break;
 		const struct ti *i = &t->t[t->n - 1];
 		off += i->i.len;
-		if (how == DEC_LAST || i->cls == TR_CALLOUT_END)
+		if (how == DEC_LAST || i->cls == TR_CALLOUT_END || ends(i))
 			break;
 	}
 	t->b->len = off - (u32)(t->b->gpa & (PAGE_SIZE - 1));
@@ -133,6 +143,8 @@ static bool emit_insn(struct tr *t)
 	case TR_NOTHING: return true;
 	case TR_COPY: tr_copy(t); return true;
 	case TR_SPECIAL: return tr_special(t);
+	case TR_SYS: return tr_sys(t);
+	case TR_STRING: tr_string(t); return true;
 	case TR_VERBATIM:
 		if (i->fx & FX_READS)
 			tr_flags_host(t);
@@ -171,6 +183,8 @@ static unsigned count_sites(const struct tr *t)
 		case TR_CALLOUT:
 		case TR_CALLOUT_END: n++; break;
 		case TR_COPY: n += tr_copy_sites(&t->t[k]); break;
+		case TR_SYS:
+		case TR_STRING:
 		case TR_SPECIAL: n += 3; break;
 		default: break;
 		}
