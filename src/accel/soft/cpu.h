@@ -210,7 +210,7 @@ struct cpu {
 	u64 stat[16]; /* --stats, see enum in engine.h */
 	struct jit_cpu jit;
 
-	struct tlb_used tlb_used[MMU_NIDX];
+	struct tlb_used tlb_used[2][MMU_NIDX]; /* slots of pages that are not global; that are */
 	struct tlb tlb[MMU_NIDX] __attribute__((aligned(4096)));
 };
 

@@ -92,7 +92,7 @@ void debug_update(struct cpu *c)
 	for (unsigned n = 0; n < 4; n++)
 		if (enabled(c, n) && kind_of(c, n) == DR_RW_EXEC)
 			c->slow |= SLOW_BREAK;
-	mmu_switch(c); /* tags of watched pages must go, those of others may come back */
+	mmu_forget(c); /* tags of watched pages must go, those of others may come back */
 	cpu_update_mode(c);
 }
 

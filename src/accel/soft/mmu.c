@@ -21,7 +21,7 @@
 
 #define TLB2_SIZE 4096u
 #define PCID_GLOBAL 4096u
-#define BLOOM_BITS 1024u
+#define BLOOM_BITS 65536u
 
 struct tlb2_entry {
 	u64 key; /* page number | pcid << 36 */
@@ -68,13 +68,11 @@ static u32 current_pcid(const struct cpu *c)
 	return c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
 }
 
-/* Empties all slots, by way of the record of those in use. */
-void mmu_switch(struct cpu *c)
+/* Empties the slots of pages that are global, or that are not, by way of the record of those in use. */
+static void drop_slots(struct cpu *c, bool global)
 {
-	if (c->jit.j)
-		jit_forget(c);
 	for (unsigned i = 0; i < MMU_NIDX; i++) {
-		struct tlb_used *used = &c->tlb_used[i];
+		struct tlb_used *used = &c->tlb_used[global][i];
 
 		for (unsigned s = 0; s < ARRAY_SIZE(used->sum); s++) {
 			for (u64 sum = used->sum[s]; sum; sum &= sum - 1) {
@@ -87,6 +85,19 @@ void mmu_switch(struct cpu *c)
 			used->sum[s] = 0;
 		}
 	}
+}
+
+void mmu_switch(struct cpu *c)
+{
+	drop_slots(c, false);
+	if (c->jit.j)
+		jit_forget(c);
+}
+
+void mmu_forget(struct cpu *c)
+{
+	drop_slots(c, true);
+	mmu_switch(c);
 }
 
 /* Generations wrap after 2^32 flushes: then old entries could look new, so drop them all. */
@@ -109,11 +120,12 @@ void mmu_flush(struct cpu *c, bool global)
 {
 	struct tlb2 *t = c->tlb2;
 
-	mmu_switch(c);
 	if (!global) {
+		mmu_switch(c);
 		next_gen(t, current_pcid(c));
 		return;
 	}
+	mmu_forget(c);
 	for (u32 n = 0; n <= PCID_GLOBAL; n++)
 		next_gen(t, n);
 	memset(t->bloom_2m, 0, sizeof(t->bloom_2m));
@@ -146,16 +158,22 @@ static void tlb2_drop(struct tlb2 *t, u64 lin, u32 pcid)
 		e->gen = t->gen[pcid] - 1;
 }
 
+static u64 bloom_hash(u64 lin, unsigned shift)
+{
+	return (lin >> shift) * 0x9e3779b97f4a7c15ull >> 48;
+}
+static_assert(BLOOM_BITS == 1u << 16, "the hash's range");
+
 static bool bloom_test(const u64 *bloom, u64 lin, unsigned shift)
 {
-	u64 n = (lin >> shift) % BLOOM_BITS;
+	u64 n = bloom_hash(lin, shift);
 
 	return bloom[n / 64] & BIT64(n % 64);
 }
 
 static void bloom_set(u64 *bloom, u64 lin, unsigned shift)
 {
-	u64 n = (lin >> shift) % BLOOM_BITS;
+	u64 n = bloom_hash(lin, shift);
 
 	bloom[n / 64] |= BIT64(n % 64);
 }
@@ -207,9 +225,14 @@ static bool tlb2_find(struct cpu *c, u64 lin, u32 pcid, struct xlat *x)
 	return true;
 }
 
+static bool is_global(const struct cpu *c, const struct xlat *x)
+{
+	return (x->flags & PG_G) && (c->cr4 & CR4_PGE);
+}
+
 static void tlb2_store(struct cpu *c, u64 lin, const struct xlat *x)
 {
-	u32 pcid = (x->flags & PG_G) && (c->cr4 & CR4_PGE) ? PCID_GLOBAL : current_pcid(c);
+	u32 pcid = is_global(c, x) ? PCID_GLOBAL : current_pcid(c);
 	u64 key = key_of(lin, pcid);
 	struct tlb2 *t = c->tlb2;
 
@@ -260,6 +283,7 @@ static void tlb_fill(struct cpu *c, enum mmu_idx idx, u64 lin, const struct xlat
 	struct tlb *t = &c->tlb[idx];
 	u8 *host = ram_page(c, x->page);
 	bool data = !debug_watches_page(c, page);
+	struct tlb_used *u;
 
 	if (!host || idx == MMU_USER_ALIGN)
 		return;
@@ -271,8 +295,9 @@ static void tlb_fill(struct cpu *c, enum mmu_idx idx, u64 lin, const struct xlat
 	t->w[n] = none;
 	if (data && (x->flags & PG_D) && mmu_allowed(c, x->flags, ACC_WRITE, idx))
 		grant_writes(c, idx, n, page, x->page);
-	c->tlb_used[idx].bit[n / 64] |= BIT64(n % 64);
-	c->tlb_used[idx].sum[n / 4096] |= BIT64(n / 64 % 64);
+	u = &c->tlb_used[is_global(c, x)][idx];
+	u->bit[n / 64] |= BIT64(n % 64);
+	u->sum[n / 4096] |= BIT64(n / 64 % 64);
 }
 
 static NORETURN void not_canonical(struct cpu *c)

@@ -169,7 +169,8 @@ u64 mmu_fetch_gpa(struct cpu *c, u64 lin);
  */
 int mmu_init(struct cpu *c);
 void mmu_fini(struct cpu *c);
-void mmu_switch(struct cpu *c);               /* CR3 or PCID changed: nothing of the old space stays inline */
+void mmu_switch(struct cpu *c);               /* CR3 or PCID changed: only global pages stay inline */
+void mmu_forget(struct cpu *c);               /* all tags were made under other conditions */
 void mmu_flush_pcid(struct cpu *c, u32 pcid); /* its non-global translations */
 void mmu_flush_page_pcid(struct cpu *c, u64 lin, u32 pcid);
 void mmu_flush_nonglobal(struct cpu *c);     /* of every PCID */

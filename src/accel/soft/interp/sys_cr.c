@@ -59,7 +59,7 @@ void cr0_write(struct cpu *c, u64 val)
 	if (changed & CR0_PG)
 		mmu_flush(c, true);
 	else if (changed & CR0_WP)
-		mmu_switch(c); /* tags of writable pages depend on it */
+		mmu_forget(c); /* tags of writable pages depend on it */
 	cpu_update_mode(c);
 	cpu_end_block(c);
 }

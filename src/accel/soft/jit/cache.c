@@ -220,6 +220,7 @@ static void kill(struct jit *j, struct tb *b)
 		x->target = NULL;
 	}
 	b->in = NULL;
+	*jit_heat(j, b->gpa) = 0; /* what is rewritten again and again is interp's */
 	j->stat[JIT_KILLED]++;
 }
 
@@ -312,20 +313,47 @@ void jc_clear(struct cpu *c, unsigned idx)
 	}
 }
 
+/* Is there still an execute tag for code at va, and for the page that it may cross into? */
+static bool tagged(const struct cpu *c, unsigned idx, u64 va)
+{
+	const struct tlb *t = &c->tlb[idx == MMU_USER ? MMU_USER : MMU_KERNEL];
+	u64 page = va & ~(PAGE_SIZE - 1), last = (va + INSN_MAX - 1) & ~(PAGE_SIZE - 1);
+
+	return t->x[tlb_slot(page)] == page && t->x[tlb_slot(last)] == last;
+}
+
+/* Invariant: who is in jc_* has execute tags, so flushing the TLB is enough. */
+static void prune(struct cpu *c, unsigned idx)
+{
+	for (unsigned w = 0; w < JC_SIZE / 64; w++) {
+		for (u64 used = c->jit.jc_used[idx][w]; used; used &= used - 1) {
+			unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
+
+			if (tagged(c, idx, c->jit.jc_tag[idx][i]))
+				continue;
+			jc_drop(c, idx, i);
+			c->jit.jc_used[idx][w] &= ~BIT64(i % 64);
+		}
+	}
+}
+
+/* The TLB has lost execute tags. */
 void jit_forget(struct cpu *c)
 {
 	for (unsigned idx = 0; idx < JC_NIDX; idx++)
-		jc_clear(c, idx);
+		prune(c, idx);
 }
 
-/* Invariant: who is in jc_* has an execute tag in the TLB, so that flushing the TLB is enough. */
 static void page_gone(struct cpu *c, unsigned idx, u64 va)
 {
-	for (unsigned i = 0; i < JC_SIZE; i++) {
-		u64 off = c->jit.jc_tag[idx][i] - va + INSN_MAX; /* code that crosses into the page, too */
+	for (unsigned w = 0; w < JC_SIZE / 64; w++) {
+		for (u64 used = c->jit.jc_used[idx][w]; used; used &= used - 1) {
+			unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
+			u64 off = c->jit.jc_tag[idx][i] - va + INSN_MAX; /* code that crosses into the page, too */
 
-		if (off < PAGE_SIZE + INSN_MAX)
-			jc_drop(c, idx, i);
+			if (off < PAGE_SIZE + INSN_MAX)
+				jc_drop(c, idx, i);
+		}
 	}
 }
 
@@ -373,8 +401,9 @@ static bool drop_all_writes(struct cpu *c, u64 host)
 {
 	bool any = false;
 
-	for (unsigned i = 0; i < MMU_NIDX; i++) {
-		struct tlb_used *used = &c->tlb_used[i];
+	for (unsigned k = 0; k < 2 * MMU_NIDX; k++) {
+		unsigned i = k / 2;
+		const struct tlb_used *used = &c->tlb_used[k & 1][i];
 
 		for (unsigned s = 0; s < ARRAY_SIZE(used->sum); s++) {
 			u64 sum = __atomic_load_n(&used->sum[s], __ATOMIC_RELAXED);

@@ -157,6 +157,12 @@ void jc_clear(struct cpu *c, unsigned idx);
 
 static_assert(sizeof(struct insn) <= sizeof(((struct jit_cpu *)0)->insn), "fits");
 
+#define HEAT_SIZE 65536u
+static inline u8 *jit_heat(const struct jit *j, u64 gpa)
+{
+	return &j->heat[(gpa ^ gpa >> 16) & (HEAT_SIZE - 1)];
+}
+
 static inline unsigned jc_hash(u64 va)
 {
 	return (unsigned)(va >> 4 ^ va) & (JC_SIZE - 1);

@@ -19,7 +19,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define HEAT_SIZE 65536u
 #define HEAT_HOT 24 /* interp runs a block so often before it is translated */
 
 /* --- flags: EFLAGS bits <-> what LAHF and SETO AL leave in AX --- */
@@ -107,7 +106,7 @@ int jit_attach(struct jit *j, struct cpu *c)
 	c->jit.self = (u64)c;
 	for (unsigned idx = 0; idx < JC_NIDX; idx++)
 		c->jit.jc_tag[idx][0] = 1; /* slot 0 is empty: no address of its */
-	mmu_switch(c); /* tags of the time before may grant writes to code */
+	mmu_forget(c); /* tags of the time before may grant writes to code */
 	c->jit.j = j;
 	pthread_mutex_lock(&j->lock);
 	j->cpus[c->id] = c;
@@ -140,7 +139,7 @@ struct place {
 
 static bool is_hot(struct jit *j, u64 gpa)
 {
-	u8 *h = &j->heat[(gpa ^ gpa >> 16) & (HEAT_SIZE - 1)];
+	u8 *h = jit_heat(j, gpa);
 
 	if (*h < j->hot)
 		(*h)++;
