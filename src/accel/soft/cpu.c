@@ -37,7 +37,8 @@ static u32 mode_flags(const struct cpu *c)
 		hf |= HF_CS64;
 	else if (cs & SEG_ATTR_DB)
 		hf |= HF_CS32;
-	if (c->seg[SEG_SS].attr & SEG_ATTR_DB)
+	/* Without meaning in 64-bit mode, where interrupts and SYSCALL leave different values. */
+	if (!(hf & HF_CS64) && (c->seg[SEG_SS].attr & SEG_ATTR_DB))
 		hf |= HF_SS32;
 	if (c->eflags & FL_VM)
 		hf |= HF_VM86;

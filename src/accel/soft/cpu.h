@@ -116,7 +116,7 @@ struct jit;
  * The translator's part (jit/jit.h). Translated code reaches the CPU through the GS base and finds the
  * host code of an indirect branch's target by its address in jc_*, one table per privilege index.
  */
-#define JC_SIZE 4096u
+#define JC_SIZE 16384u
 #define JIT_STACK (64 * KiB)
 #define JC_NIDX 3 /* MMU_KERNEL, MMU_KERNEL_AC, MMU_USER */
 struct jit_cpu {
