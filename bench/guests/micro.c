@@ -92,8 +92,7 @@ static void dispatch(uint64_t n)
 add:
 	acc += 77;
 	goto *ops[*pc++];
-xor:
-	acc ^= acc >> 5;
+	xor : acc ^= acc >> 5;
 	goto *ops[*pc++];
 shift:
 	acc = acc << 3 | acc >> 61;
@@ -132,7 +131,8 @@ static void matrix_sse(uint64_t n)
 			for (int j = 0; j < DIM; j += 4) {
 				__m128 s = _mm_setzero_ps();
 				for (int k = 0; k < DIM; k++)
-					s = _mm_add_ps(s, _mm_mul_ps(_mm_set1_ps(ma[i][k]), _mm_loadu_ps(&mb[k][j])));
+					s = _mm_add_ps(s,
+					        _mm_mul_ps(_mm_set1_ps(ma[i][k]), _mm_loadu_ps(&mb[k][j])));
 				_mm_storeu_ps(&mc[i][j], s);
 			}
 }
@@ -144,7 +144,8 @@ __attribute__((target("avx2,fma"))) static void matrix_avx2(uint64_t n)
 			for (int j = 0; j < DIM; j += 8) {
 				__m256 s = _mm256_setzero_ps();
 				for (int k = 0; k < DIM; k++)
-					s = _mm256_fmadd_ps(_mm256_set1_ps(ma[i][k]), _mm256_loadu_ps(&mb[k][j]), s);
+					s = _mm256_fmadd_ps(
+					        _mm256_set1_ps(ma[i][k]), _mm256_loadu_ps(&mb[k][j]), s);
 				_mm256_storeu_ps(&mc[i][j], s);
 			}
 }
@@ -255,7 +256,8 @@ static void page_fault(uint64_t n)
 {
 	while (n) {
 		size_t pages = n < 1024 ? n : 1024;
-		char *p = mmap(NULL, pages * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		char *p =
+		        mmap(NULL, pages * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		madvise(p, pages * 4096, MADV_NOHUGEPAGE);
 		for (size_t i = 0; i < pages; i++)
@@ -373,7 +375,8 @@ static void rewrite(uint64_t n)
 	uint32_t (*f)(void);
 
 	if (!code)
-		code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		code = mmap(
+		        NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	memcpy(code, body, sizeof(body));
 	memcpy(&f, &code, sizeof(f));
 	while (n--) {

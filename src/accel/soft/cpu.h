@@ -118,22 +118,25 @@ struct jit;
  */
 #define JC_SIZE 16384u
 #define JIT_STACK (64 * KiB)
+#define JIT_FSAVE 108
 #define JC_NIDX 3 /* MMU_KERNEL, MMU_KERNEL_AC, MMU_USER */
 struct jit_cpu {
 	struct jit *j;
-	u64 self;     /* address of struct cpu */
-	u64 vpage;    /* address of the page that executes, in the guest's view */
-	u64 host_rsp; /* stack of the C code that entered translated code */
-	u64 target;   /* where to enter */
-	u64 ptr, aux; /* what an exit says: a record, a guest address */
-	u64 tmp, tmp2;  /* inside one instruction */
-	u32 ax;       /* arithmetic flags as LAHF and SETO AL leave them */
+	u64 self;      /* address of struct cpu */
+	u64 vpage;     /* address of the page that executes, in the guest's view */
+	u64 host_rsp;  /* stack of the C code that entered translated code */
+	u64 target;    /* where to enter */
+	u64 ptr, aux;  /* what an exit says: a record, a guest address */
+	u64 tmp, tmp2; /* inside one instruction */
+	u32 ax;        /* arithmetic flags as LAHF and SETO AL leave them */
 	u32 host_mxcsr;
 	u32 inside;  /* atomic: executes translated code */
 	u32 epoch;   /* atomic: counts exits from it */
 	u64 gen;     /* of the code cache that jc_* and resumption addresses are from */
 	void *stack; /* of the handler of host faults */
-	u64 insn[8];   /* struct insn of a callout */
+	u64 insn[8]; /* struct insn of a callout */
+	u32 x87;     /* x87 state is in the host's unit while translated code runs */
+	u8 fsave[JIT_FSAVE];
 	u32 jc_key[JC_NIDX];
 	u64 jc_used[JC_NIDX][JC_SIZE / 64]; /* entries that are not empty */
 	u64 jc_tag[JC_NIDX][JC_SIZE], jc_host[JC_NIDX][JC_SIZE];

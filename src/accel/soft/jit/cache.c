@@ -349,7 +349,8 @@ static void page_gone(struct cpu *c, unsigned idx, u64 va)
 	for (unsigned w = 0; w < JC_SIZE / 64; w++) {
 		for (u64 used = c->jit.jc_used[idx][w]; used; used &= used - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
-			u64 off = c->jit.jc_tag[idx][i] - va + INSN_MAX; /* code that crosses into the page, too */
+			u64 off = c->jit.jc_tag[idx][i] - va +
+			          INSN_MAX; /* code that crosses into the page, too */
 
 			if (off < PAGE_SIZE + INSN_MAX)
 				jc_drop(c, idx, i);

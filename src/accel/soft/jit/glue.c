@@ -67,6 +67,16 @@ static void mxcsr(struct as *a, unsigned op, size_t off)
 	as_modrm_mem(a, op, as_gs(off));
 }
 
+/* FRSTOR (DD /4) or FNSAVE (DD /6) of jit.fsave if the state is, or shall be, in the unit. */
+static void x87(struct as *a, unsigned op)
+{
+	as_test_gs32(a, CPU_JIT(x87));
+	as_bytes(a, "\x74\x08", 2); /* JE over it */
+	as_8(a, 0x65);
+	as_8(a, 0xdd);
+	as_modrm_mem(a, op, as_gs(CPU_JIT(fsave)));
+}
+
 static void emit_enter(struct jit *j, struct as *a)
 {
 	j->glue.enter = as_here(a);
@@ -75,6 +85,7 @@ static void emit_enter(struct jit *j, struct as *a)
 	as_st(a, as_gs(CPU_JIT(host_rsp)), RSP);
 	mxcsr(a, 3, CPU_JIT(host_mxcsr));
 	mxcsr(a, 2, offsetof(struct cpu, mxcsr));
+	x87(a, 4);
 	for (unsigned n = 0; n < 16; n++)
 		move_vec(a, n, j->host_avx, false);
 	move_gprs(a, false);
@@ -90,6 +101,7 @@ static u8 *emit_leave(struct jit *j, struct as *a)
 	u8 *leave = as_here(a);
 
 	move_gprs(a, true);
+	x87(a, 6);
 	for (unsigned n = 0; n < 16; n++)
 		move_vec(a, n, j->host_avx, true);
 	if (j->host_avx)
@@ -178,6 +190,7 @@ void glue_emit(struct jit *j)
 	j->glue.link_a = emit_exit(&a, EXIT_LINK, leave, &j->glue.link_h);
 	j->glue.site_a = emit_exit(&a, EXIT_SITE, leave, &j->glue.site_h);
 	j->glue.lookup = emit_exit(&a, EXIT_LOOKUP, leave, NULL);
+	j->glue.x87 = emit_exit(&a, EXIT_X87, leave, NULL);
 	emit_miss(j, &a);
 	assert(!a.full);
 	j->glue.end = as_here(&a);

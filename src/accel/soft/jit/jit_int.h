@@ -103,12 +103,13 @@ struct glue {
 	u8 *enter;           /* int enter(void): to jit.target; returns enum exit_kind */
 	u8 *link_h, *link_a; /* r11: struct xit */
 	u8 *site_h, *site_a; /* r11: struct site */
-	u8 *lookup;          /* r10: guest address; r11: struct site of the branch, or 0 */
-	u8 *miss;            /* r10: guest address, r11: struct site; flags in AX */
+	u8 *x87;    /* r11: struct site: load the unit, then go on at its retry address; flags in AX */
+	u8 *lookup; /* r10: guest address; r11: struct site of the branch, or 0 */
+	u8 *miss;   /* r10: guest address, r11: struct site; flags in AX */
 	u8 *end;
 };
 
-enum exit_kind { EXIT_LINK, EXIT_SITE, EXIT_LOOKUP };
+enum exit_kind { EXIT_LINK, EXIT_SITE, EXIT_LOOKUP, EXIT_X87 };
 
 enum tr_why { TR_FULL, TR_CROSSES }; /* why there is no translation */
 
@@ -167,6 +168,10 @@ static inline unsigned jc_hash(u64 va)
 {
 	return (unsigned)(va >> 4 ^ va) & (JC_SIZE - 1);
 }
+
+/* x87.c: between cpu.fpu and jit.fsave */
+void x87_to_host(struct cpu *c);
+void x87_from_host(struct cpu *c);
 
 /* glue.c */
 void glue_emit(struct jit *j);

@@ -106,7 +106,7 @@ int jit_attach(struct jit *j, struct cpu *c)
 	c->jit.self = (u64)c;
 	for (unsigned idx = 0; idx < JC_NIDX; idx++)
 		c->jit.jc_tag[idx][0] = 1; /* slot 0 is empty: no address of its */
-	mmu_forget(c); /* tags of the time before may grant writes to code */
+	mmu_forget(c);                     /* tags of the time before may grant writes to code */
 	c->jit.j = j;
 	pthread_mutex_lock(&j->lock);
 	j->cpus[c->id] = c;
@@ -295,7 +295,11 @@ static bool enter(struct cpu *c, const struct place *p, struct way_out *w)
 	c->jit.ax = ax_of_flags(cpu_arith_flags(c));
 	c->jit.target = p->code;
 	memcpy(&go, &j->glue.enter, sizeof(go));
+	if (c->jit.x87)
+		x87_to_host(c);
 	w->kind = (enum exit_kind)go();
+	if (c->jit.x87)
+		x87_from_host(c);
 	copy_record(c, w);
 	__atomic_store_n(&c->jit.epoch, c->jit.epoch + 1, __ATOMIC_RELEASE);
 	__atomic_store_n(&c->jit.inside, 0, __ATOMIC_RELEASE);
@@ -410,7 +414,7 @@ static bool known(struct cpu *c, struct place *p)
 static bool run_translated(struct cpu *c, const struct range *r)
 {
 	struct place p;
-	struct way_out w;
+	struct way_out w = {0};
 	bool on = true;
 
 	if (!known(c, &p)) {
@@ -420,10 +424,15 @@ static bool run_translated(struct cpu *c, const struct range *r)
 		learn(c, cpu_rip(c), &p);
 	}
 	c->jit.vpage = cpu_rip(c) & ~(PAGE_SIZE - 1);
+	c->jit.x87 = 0;
 	while (on && enter(c, &p, &w)) {
 		switch (w.kind) {
 		case EXIT_LINK: on = take_link(c, r, &w, &p); break;
 		case EXIT_LOOKUP: on = take_lookup(c, r, &w, &p); break;
+		case EXIT_X87:
+			c->jit.x87 = 1;
+			p.code = w.site.retry;
+			break;
 		default: on = take_site(c, r, &w, &p); break;
 		}
 	}

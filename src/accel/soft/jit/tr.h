@@ -16,7 +16,7 @@ enum tr_class {
 	TR_COPY,        /* the host's own instruction, registers and memory operand replaced */
 	TR_NOTHING,     /* no-operation */
 	TR_VERBATIM,    /* copied byte by byte: no operands */
-	TR_SPECIAL, /* its own emitter */
+	TR_SPECIAL,     /* its own emitter */
 	TR_SYS,
 	TR_STRING,
 };
@@ -38,6 +38,7 @@ struct slow { /* an access whose check failed */
 	u8 *hole;
 	struct site *site;
 	size_t tag; /* offset of the tag array in struct cpu; 0: the instruction is interp's */
+	bool x87;   /* not an access: the unit must be loaded */
 };
 
 struct cold { /* an exit's stub */
@@ -63,6 +64,7 @@ struct tr {
 	u8 *lookup_hole[2 * TR_EXITS];
 	struct site *lookup_site[2 * TR_EXITS];
 	unsigned nlookup;
+	bool x87;     /* the unit holds the guest's state */
 	bool give_up; /* the arena is full */
 };
 
@@ -114,6 +116,7 @@ void tr_page_plus(struct tr *t, unsigned host, s64 off);         /* guest addres
 /* --- plain instructions (tr_copy.c) --- */
 bool tr_copy_ok(const struct tr *t, const struct ti *i);
 unsigned tr_copy_sites(const struct ti *i); /* at most so many records */
+bool tr_is_x87(const struct ti *i);         /* uses x87 or MMX state */
 void tr_copy(struct tr *t);
 
 /* --- special ones (tr_special.c) --- */
@@ -133,7 +136,8 @@ void tr_string(struct tr *t);
 void tr_goto(struct tr *t, s64 off); /* to an offset in the page or outside of it */
 void tr_goto_cond(struct tr *t, unsigned cc, s64 off);
 void tr_lookup(struct tr *t, struct site *s); /* to the guest address in S1 */
+void tr_x87(struct tr *t); /* the unit is to hold the guest's state; destroys flags unless it is known to */
 void tr_callout(struct tr *t);
-struct site *tr_callout_site(struct tr *t); /* for tr_callout_when */
+struct site *tr_callout_site(struct tr *t);                      /* for tr_callout_when */
 void tr_callout_when(struct tr *t, unsigned cc, struct site *s); /* flags are in AX alone */
-void tr_finish(struct tr *t); /* stubs */
+void tr_finish(struct tr *t);                                    /* stubs */

@@ -88,8 +88,11 @@ static bool base_ok(ZydisMnemonic m)
 static bool extension_ok(const ZydisDecodedInstruction *zi)
 {
 	switch (zi->mnemonic) {
-	case ZYDIS_MNEMONIC_CVTPI2PD: /* the x87's state is not in the host's unit */
-	case ZYDIS_MNEMONIC_CVTPI2PS:
+	case ZYDIS_MNEMONIC_FLDENV: /* pointers, which the host has of its own */
+	case ZYDIS_MNEMONIC_FNSTENV:
+	case ZYDIS_MNEMONIC_FNSAVE:
+	case ZYDIS_MNEMONIC_FRSTOR:
+	case ZYDIS_MNEMONIC_MASKMOVQ:
 	case ZYDIS_MNEMONIC_LDMXCSR: /* changes what may fault: interp looks at the value */
 	case ZYDIS_MNEMONIC_VLDMXCSR:
 	case ZYDIS_MNEMONIC_MASKMOVDQU:
@@ -113,6 +116,7 @@ static bool extension_ok(const ZydisDecodedInstruction *zi)
 	case ZYDIS_ISA_EXT_F16C:
 	case ZYDIS_ISA_EXT_FMA:
 	case ZYDIS_ISA_EXT_LZCNT:
+	case ZYDIS_ISA_EXT_MMX:
 	case ZYDIS_ISA_EXT_MOVBE:
 	case ZYDIS_ISA_EXT_PCLMULQDQ:
 	case ZYDIS_ISA_EXT_SHA:
@@ -120,7 +124,8 @@ static bool extension_ok(const ZydisDecodedInstruction *zi)
 	case ZYDIS_ISA_EXT_SSE2:
 	case ZYDIS_ISA_EXT_SSE3:
 	case ZYDIS_ISA_EXT_SSE4:
-	case ZYDIS_ISA_EXT_SSSE3: return zi->meta.category != ZYDIS_CATEGORY_PREFETCH;
+	case ZYDIS_ISA_EXT_SSSE3:
+	case ZYDIS_ISA_EXT_X87: return zi->meta.category != ZYDIS_CATEGORY_PREFETCH;
 	default: return false;
 	}
 }
@@ -132,6 +137,12 @@ static bool is_gpr(ZydisRegister r)
 	return c >= ZYDIS_REGCLASS_GPR8 && c <= ZYDIS_REGCLASS_GPR64;
 }
 
+static bool vector_ok(ZydisRegisterClass c)
+{
+	return c == ZYDIS_REGCLASS_XMM || c == ZYDIS_REGCLASS_YMM || c == ZYDIS_REGCLASS_X87 ||
+	       c == ZYDIS_REGCLASS_MMX;
+}
+
 /* A register operand that no field names: only what is in the same register on the host. */
 static bool hidden_ok(ZydisRegister r)
 {
@@ -139,13 +150,8 @@ static bool hidden_ok(ZydisRegister r)
 
 	if (is_gpr(r))
 		return host_reg(tr_gpr_of(r)) == tr_gpr_of(r) && !tr_is_high(r);
-	return c == ZYDIS_REGCLASS_XMM || c == ZYDIS_REGCLASS_YMM || c == ZYDIS_REGCLASS_FLAGS ||
-	       r == ZYDIS_REGISTER_MXCSR;
-}
-
-static bool vector_ok(ZydisRegisterClass c)
-{
-	return c == ZYDIS_REGCLASS_XMM || c == ZYDIS_REGCLASS_YMM;
+	return vector_ok(c) || c == ZYDIS_REGCLASS_FLAGS || r == ZYDIS_REGISTER_MXCSR ||
+	       (r >= ZYDIS_REGISTER_X87CONTROL && r <= ZYDIS_REGISTER_X87TAG);
 }
 
 /* ADD AL/eAX, imm and friends; TEST AL/eAX, imm; XCHG eAX, r: RAX is implied. */
@@ -223,10 +229,24 @@ static bool registers_ok(const struct ti *i)
 	return used <= scratch && !(high & low);
 }
 
+bool tr_is_x87(const struct ti *i)
+{
+	ZydisMnemonic m = i->d.zi.mnemonic;
+
+	if (i->d.zi.meta.isa_ext == ZYDIS_ISA_EXT_X87 || i->d.zi.meta.isa_ext == ZYDIS_ISA_EXT_MMX ||
+	        m == ZYDIS_MNEMONIC_CVTPI2PS || m == ZYDIS_MNEMONIC_CVTPI2PD || m == ZYDIS_MNEMONIC_FISTTP)
+		return true;
+	for (unsigned n = 0; n < i->d.zi.operand_count; n++)
+		if (i->d.op[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		        ZydisRegisterGetClass(i->d.op[n].reg.value) == ZYDIS_REGCLASS_MMX)
+			return true;
+	return false;
+}
+
 /* Can the host's instruction fault, though its memory operand is there? */
 static bool may_fault(const struct ti *i)
 {
-	return i->d.zi.meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE;
+	return i->d.zi.meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE || tr_is_x87(i);
 }
 
 bool tr_copy_ok(const struct tr *t, const struct ti *i)
@@ -250,7 +270,8 @@ struct enc {
 	u8 map, opcode;
 	u8 reg, rm, vvvv; /* hardware numbers; reg may be an opcode extension */
 	bool has_modrm, mem;
-	bool rex; /* a byte register that needs a REX prefix to be named */
+	bool in_opcode; /* rm is the opcode's low bits */
+	bool rex;       /* a byte register that needs a REX prefix to be named */
 	unsigned imm_at, imm_len;
 };
 
@@ -333,7 +354,7 @@ static void fill_fields(const struct ti *i, struct plan *p, struct enc *e)
 	e->has_modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM;
 	e->mem = p->mem != NULL;
 	e->reg = (u8)(zi->raw.modrm.reg);
-	e->rm = e->mem ? S1 : 0;
+	e->rm = e->mem ? S1 : zi->raw.modrm.rm;
 	e->imm_at = zi->raw.imm[0].size ? zi->raw.imm[0].offset : 0;
 	e->imm_len = (zi->raw.imm[0].size + zi->raw.imm[1].size) / 8u;
 	for (unsigned n = 0; n < zi->operand_count; n++) {
@@ -347,8 +368,11 @@ static void fill_fields(const struct ti *i, struct plan *p, struct enc *e)
 			e->rex = true;
 		switch (o->encoding) {
 		case ZYDIS_OPERAND_ENCODING_MODRM_REG: e->reg = (u8)h; break;
-		case ZYDIS_OPERAND_ENCODING_MODRM_RM:
-		case ZYDIS_OPERAND_ENCODING_OPCODE: e->rm = (u8)h; break;
+		case ZYDIS_OPERAND_ENCODING_OPCODE:
+			e->in_opcode = true;
+			e->rm = (u8)h;
+			break;
+		case ZYDIS_OPERAND_ENCODING_MODRM_RM: e->rm = (u8)h; break;
 		case ZYDIS_OPERAND_ENCODING_NDSNDD: e->vvvv = (u8)h; break;
 		default: break;
 		}
@@ -400,7 +424,7 @@ static void put_legacy(struct as *a, const ZydisDecodedInstruction *zi, const st
 	if (rex || e->rex)
 		as_8(a, 0x40 | rex);
 	as_bytes(a, escapes[e->map] + 1, escapes[e->map][0]);
-	as_8(a, e->has_modrm ? e->opcode : (u8)((e->opcode & ~7) | (e->rm & 7)));
+	as_8(a, e->in_opcode && !e->has_modrm ? (u8)((e->opcode & ~7) | (e->rm & 7)) : e->opcode);
 }
 
 static void put_vex(struct as *a, const ZydisDecodedInstruction *zi, const struct enc *e)
@@ -436,7 +460,7 @@ static void put(struct tr *t, const struct enc *e)
 
 unsigned tr_copy_sites(const struct ti *i)
 {
-	return 1u * has_mem(i) + may_fault(i);
+	return 1u * has_mem(i) + may_fault(i) + tr_is_x87(i);
 }
 
 static void rotate(struct tr *t, const struct plan *p, u8 n)
@@ -460,6 +484,8 @@ void tr_copy(struct tr *t)
 		tr_linear(t);
 		tr_check(t, p.mem->size / 8u, p.mem_write);
 	}
+	if (tr_is_x87(i))
+		tr_x87(t);
 	if (i->fx & FX_READS)
 		tr_flags_host(t);
 	for (unsigned n = 0; n < p.n; n++)

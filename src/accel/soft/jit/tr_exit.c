@@ -134,6 +134,21 @@ void tr_callout_when(struct tr *t, unsigned cc, struct site *s)
 	t->slow[t->nslow++] = (struct slow){.hole = as_jcc_hole(&t->a, cc), .site = s};
 }
 
+void tr_x87(struct tr *t)
+{
+	struct site *s;
+
+	if (t->x87)
+		return;
+	tr_flags_clobber(t);
+	s = tr_site(t);
+	as_test_gs32(&t->a, CPU_JIT(x87));
+	assert(t->nslow < TR_SLOWS);
+	t->slow[t->nslow++] = (struct slow){.hole = as_jcc_hole(&t->a, CC_E), .site = s, .x87 = true};
+	s->retry = (u64)as_here(&t->a);
+	t->x87 = true;
+}
+
 void tr_callout(struct tr *t)
 {
 	as_imm(&t->a, S2, (u64)(uintptr_t)tr_callout_site(t));
@@ -147,7 +162,7 @@ static void emit_slow(struct tr *t, const struct slow *s)
 	if (s->tag)
 		as_rm(&t->a, 1, 0x03, S1, as_gs_index(s->tag, S2, 3)); /* ADD: the address again */
 	as_imm(&t->a, S2, (u64)(uintptr_t)s->site);
-	as_jmp(&t->a, s->tag ? t->j->glue.miss : t->j->glue.site_a);
+	as_jmp(&t->a, s->tag ? t->j->glue.miss : s->x87 ? t->j->glue.x87 : t->j->glue.site_a);
 }
 
 static void emit_cold(struct tr *t, const struct cold *k)

@@ -130,7 +130,7 @@ unsigned tr_effects(const struct ti *i)
 	if ((f->tested & FL_ARITH) || (writes && writes != FL_ARITH) || counted_shift(i))
 		fx |= FX_READS;
 	/* A floating point exception shows them. */
-	if (writes && i->d.zi.meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE)
+	if (writes && (i->d.zi.meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE || tr_is_x87(i)))
 		fx |= FX_READS;
 	if (writes)
 		fx |= FX_WRITES;

@@ -27,7 +27,8 @@ static bool is_rep(const struct ti *i)
 	          i->d.zi.mnemonic == ZYDIS_MNEMONIC_MOVSQ ||
 	          (i->d.zi.mnemonic == ZYDIS_MNEMONIC_MOVSD && i->d.zi.opcode == 0xa5 &&
 	                  i->d.zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT);
-	return string && (i->i.flags & (INSN_REP | INSN_REPNE)) && i->i.asize == 8 && i->i.seg_mode == SEGM_FLAT;
+	return string && (i->i.flags & (INSN_REP | INSN_REPNE)) && i->i.asize == 8 &&
+	       i->i.seg_mode == SEGM_FLAT;
 }
 
 bool tr_string_ok(const struct ti *i)

@@ -11,7 +11,8 @@
 
 #define EFLAGS offsetof(struct cpu, eflags)
 #define REQUEST offsetof(struct cpu, request)
-#define SEG(n, field) (offsetof(struct cpu, seg) + (n) * sizeof(struct x86_seg) + offsetof(struct x86_seg, field))
+#define SEG(n, field)                                                                                        \
+	(offsetof(struct cpu, seg) + (n) * sizeof(struct x86_seg) + offsetof(struct x86_seg, field))
 
 static bool kernel(const struct tr *t)
 {

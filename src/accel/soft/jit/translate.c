@@ -203,7 +203,7 @@ static bool emit_all(struct jit *j, struct tr *t)
 	t->a = (struct as){.p = j->rw + j->used, .end = j->rw + j->size, .delta = j->rx - j->rw};
 	b->code = as_here(&t->a);
 	t->nsites = t->nslow = t->ncold = t->nlookup = 0;
-	t->give_up = false;
+	t->give_up = t->x87 = false;
 	emit_entries(t);
 	emit_block(t);
 	b->nsites = t->nsites;
