@@ -480,12 +480,13 @@ void tr_copy(struct tr *t)
 	make_plan(i, &p);
 	fill_fields(i, &p, &e);
 	lengthen(i, &e);
+	/* First: who comes back behind an access that failed relies on it. */
+	if (tr_is_x87(i))
+		tr_x87(t);
 	if (p.mem) {
 		tr_linear(t);
 		tr_check(t, p.mem->size / 8u, p.mem_write);
 	}
-	if (tr_is_x87(i))
-		tr_x87(t);
 	if (i->fx & FX_READS)
 		tr_flags_host(t);
 	for (unsigned n = 0; n < p.n; n++)

@@ -206,6 +206,96 @@ static void do_leave(struct tr *t)
 	as_mov(&t->a, RBP, S2);
 }
 
+static void go_back(struct tr *t);
+
+/*
+ * Runs of PUSH and of POP with a RET behind them, as functions begin and end: one check for all. If it fails
+ * for good, interp executes the first instruction and the rest becomes a block of its own.
+ */
+#define RUN_MAX 8u
+
+static bool in_push_run(const struct ti *i)
+{
+	const ZydisDecodedOperand *o = &i->d.op[0];
+
+	return i->cls == TR_SPECIAL && i->d.zi.mnemonic == ZYDIS_MNEMONIC_PUSH &&
+	       (is_imm(o) || (is_reg(o) && tr_gpr_of(o->reg.value) != RSP));
+}
+
+static bool in_pop_run(const struct ti *i)
+{
+	return i->cls == TR_SPECIAL && i->d.zi.mnemonic == ZYDIS_MNEMONIC_POP &&
+	       tr_gpr_of(i->d.op[0].reg.value) != RSP;
+}
+
+static unsigned run_of(const struct tr *t, bool (*in)(const struct ti *i))
+{
+	unsigned n = 0;
+
+	while (n < RUN_MAX && t->at + n < t->n && in(&t->t[t->at + n]))
+		n++;
+	return n;
+}
+
+static void push_run(struct tr *t, unsigned n)
+{
+	as_lea(&t->a, S1, as_at(RSP, -8 * (s32)n));
+	tr_check(t, 8 * n, true);
+	for (unsigned k = 0; k < n; k++) {
+		const struct ti *i = &t->t[t->at + k];
+		const ZydisDecodedOperand *o = &i->d.op[0];
+		struct as_mem at = as_at(S1, 8 * (s32)(n - 1 - k));
+
+		if (is_imm(o)) {
+			as_rm(&t->a, 1, 0xc7, 0, at); /* MOV */
+			as_32(&t->a, (u32)i->i.imm);
+		} else {
+			as_st(&t->a, at, tr_gpr(t, tr_gpr_of(o->reg.value), S2));
+		}
+	}
+	drop(t, -8 * (s32)n);
+}
+
+static void pop_run(struct tr *t, unsigned n, bool ret)
+{
+	as_mov(&t->a, S1, RSP);
+	tr_check(t, 8 * (n + ret), false);
+	for (unsigned k = 0; k < n; k++) {
+		unsigned g = tr_gpr_of(t->t[t->at + k].d.op[0].reg.value), h = host_reg(g);
+
+		as_ld(&t->a, h == IN_MEMORY ? S2 : h, as_at(S1, 8 * (s32)k));
+		if (h == IN_MEMORY)
+			as_st(&t->a, as_gs(CPU_GPR(g)), S2);
+	}
+	if (ret)
+		as_ld(&t->a, S1, as_at(S1, 8 * (s32)n));
+	drop(t, 8 * (s32)n);
+}
+
+unsigned tr_stack_run(struct tr *t, bool *open)
+{
+	unsigned pushes = run_of(t, in_push_run), pops = run_of(t, in_pop_run);
+	const struct ti *last = &t->t[t->at + pops];
+	bool ret = pops && t->at + pops < t->n && last->cls == TR_SPECIAL &&
+	           last->d.zi.mnemonic == ZYDIS_MNEMONIC_RET;
+
+	*open = true;
+	if (pushes > 1) {
+		push_run(t, pushes);
+		return pushes;
+	}
+	if (pops + ret < 2)
+		return 0;
+	pop_run(t, pops, ret);
+	if (ret) {
+		t->at += pops;
+		go_back(t);
+		t->at -= pops;
+		*open = false;
+	}
+	return pops + ret;
+}
+
 /* --- control --- */
 
 static s64 target_off(struct tr *t)
@@ -259,15 +349,21 @@ static void do_jmp(struct tr *t)
 	tr_lookup(t, branch_site(t, 0));
 }
 
+/* RET with its target in S1. */
+static void go_back(struct tr *t)
+{
+	s32 bytes = 8 + (is_imm(operand(t, 0)) ? (s32)(tr_insn(t)->i.imm & 0xffff) : 0);
+
+	drop(t, bytes);
+	tr_lookup(t, branch_site(t, -bytes));
+}
+
 static void do_ret(struct tr *t)
 {
-	s32 extra = is_imm(operand(t, 0)) ? (s32)(tr_insn(t)->i.imm & 0xffff) : 0;
-
 	as_mov(&t->a, S1, RSP);
 	tr_check(t, 8, false);
 	as_ld(&t->a, S1, as_at(S1, 0));
-	drop(t, 8 + extra);
-	tr_lookup(t, branch_site(t, -(8 + extra)));
+	go_back(t);
 }
 
 /* JRCXZ, JECXZ, LOOP: their displacement has 8 bits, so they jump around a jump. */

@@ -161,8 +161,12 @@ static void emit_block(struct tr *t)
 	bool open = true;
 
 	for (t->at = 0; t->at < t->n && !t->give_up && !t->a.full; t->at++) {
-		unsigned first = t->nsites;
+		unsigned first = t->nsites, run = tr_stack_run(t, &open);
 
+		if (run) { /* its records lead nowhere: the run is over or interp breaks it up */
+			t->at += run - 1;
+			continue;
+		}
 		open = emit_insn(t);
 		for (unsigned n = first; n < t->nsites; n++)
 			t->b->sites[n].after = open ? (u64)as_here(&t->a) : 0;
