@@ -54,6 +54,7 @@ format:
 bench: build
 	@tools/deps.sh bench
 	@bench/run.py --xhyve $(BUILD)/xhyve
+	@bench/suite.py --xhyve $(BUILD)/xhyve
 	@bench/disk.py --img $(BUILD)/xhyve-img
 
 fuzz:

@@ -11,7 +11,7 @@ build="gcc make meson ninja-build pkg-config python3 acpica-tools libc6-dev linu
 run="busybox-static cpio"
 check="python3-pytest python3-pexpect mandoc dpkg e2fsprogs"
 lint="clang-format clang-tidy mandoc"
-bench="qemu-system-x86 qemu-utils"
+bench="qemu-system-x86 qemu-utils xz-utils bzip2 mawk dash openssl python3"
 fuzz="clang libclang-rt-14-dev"
 
 case "${1:-all}" in
