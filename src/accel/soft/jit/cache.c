@@ -25,16 +25,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CODE_DEFAULT (40 * MiB)
+#define CODE_DEFAULT (192 * MiB) /* half of it for records; used as far as there is code */
 #define CODE_MIN (1 * MiB)
 #define CODE_HEADROOM (96 * KiB) /* the largest block, with room to spare */
 #define ARENA_HEADROOM (64 * KiB)
 
-static void *reserve(u64 bytes)
+/* low: below 2 GiB if there is room, so that emitted code names records in 5 bytes less. */
+static void *reserve(u64 bytes, bool low)
 {
-	void *p =
-	        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	void *p = low ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags | MAP_32BIT, -1, 0) : MAP_FAILED;
 
+	if (p == MAP_FAILED)
+		p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
 
@@ -55,10 +58,10 @@ static int map_records(struct jit *j, struct err *e)
 	j->pages = j->mem->span >> PAGE_SHIFT;
 	j->arena_size = j->size;
 	j->order_size = (u32)(j->size / 128);
-	j->arena = reserve(j->arena_size);
-	j->page = reserve(j->pages * sizeof(*j->page));
-	j->whint = reserve(j->pages * sizeof(*j->whint));
-	j->order = reserve(j->order_size * sizeof(*j->order));
+	j->arena = reserve(j->arena_size, true);
+	j->page = reserve(j->pages * sizeof(*j->page), false);
+	j->whint = reserve(j->pages * sizeof(*j->whint), false);
+	j->order = reserve(j->order_size * sizeof(*j->order), false);
 	if (!j->arena || !j->page || !j->whint || !j->order)
 		return err_errno(e, -ENOMEM, "cannot allocate the translator's tables");
 	return 0;

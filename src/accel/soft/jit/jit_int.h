@@ -97,7 +97,7 @@ struct tb {
 
 /* --- the cache --- */
 
-#define TB_HASH 65536u
+#define TB_HASH 262144u
 
 struct glue {
 	u8 *enter;           /* int enter(void): to jit.target; returns enum exit_kind */
