@@ -121,7 +121,7 @@ void tr_copy(struct tr *t);
 
 /* --- special ones (tr_special.c) --- */
 bool tr_special_ok(const struct tr *t, const struct ti *i);
-bool tr_special(struct tr *t);           /* false: nothing follows in this block */
+bool tr_special(struct tr *t); /* false: nothing follows in this block */
 /* A run of stack instructions from the current one on: how many, 0 if it is none; open: something follows. */
 unsigned tr_stack_run(struct tr *t, bool *open);
 unsigned tr_effects(const struct ti *i); /* FX_* of any class */
