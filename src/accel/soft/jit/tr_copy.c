@@ -8,6 +8,8 @@
  */
 #include "accel/soft/jit/tr.h"
 
+#include <stdlib.h>
+
 /* Integer instructions without hidden operands in RAX, and with no effects but on operands and flags. */
 static bool base_ok(ZydisMnemonic m)
 {
@@ -202,33 +204,6 @@ static bool has_mem(const struct ti *i)
 	return i->i.flags & INSN_MEM;
 }
 
-/* Guest registers of operands that need a scratch register, and the high byte rule. */
-static bool registers_ok(const struct ti *i)
-{
-	unsigned scratch = has_mem(i) ? 1 : 2, used = 0;
-	u32 seen = 0, high = 0, low = 0;
-
-	for (unsigned n = 0; n < i->d.zi.operand_count; n++) {
-		const ZydisDecodedOperand *o = &i->d.op[n];
-		unsigned g;
-
-		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr(o->reg.value))
-			continue;
-		g = tr_gpr_of(o->reg.value);
-		if (tr_is_high(o->reg.value)) {
-			if (high & BIT(g))
-				return false;
-			high |= BIT(g);
-		} else {
-			low |= BIT(g);
-		}
-		if (host_reg(g) == IN_MEMORY && !(seen & BIT(g)))
-			used++;
-		seen |= BIT(g);
-	}
-	return used <= scratch && !(high & low);
-}
-
 bool tr_is_x87(const struct ti *i)
 {
 	ZydisMnemonic m = i->d.zi.mnemonic;
@@ -249,39 +224,15 @@ static bool may_fault(const struct ti *i)
 	return i->d.zi.meta.exception_class != ZYDIS_EXCEPTION_CLASS_NONE || tr_is_x87(i);
 }
 
-bool tr_copy_ok(const struct tr *t, const struct ti *i)
-{
-	const ZydisDecodedInstruction *zi = &i->d.zi;
-
-	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-	        zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
-		return false;
-	if (zi->opcode_map > ZYDIS_OPCODE_MAP_0F3A || !extension_ok(zi) || bit_string(i))
-		return false;
-	for (unsigned n = 0; n < zi->operand_count; n++)
-		if (!operand_ok(i, &i->d.op[n]))
-			return false;
-	return registers_ok(i);
-}
-
-/* --- putting together --- */
-
-struct enc {
-	u8 map, opcode;
-	u8 reg, rm, vvvv; /* hardware numbers; reg may be an opcode extension */
-	bool has_modrm, mem;
-	bool in_opcode; /* rm is the opcode's low bits */
-	bool rex;       /* a byte register that needs a REX prefix to be named */
-	unsigned imm_at, imm_len;
-};
+/* --- which host register stands for which operand --- */
 
 struct operand { /* a general register of the guest */
 	u8 guest, host;
-	bool high, read, write;
+	bool high, low, read, write;
 };
 
 struct plan {
-	struct operand o[4];
+	struct operand o[6];
 	unsigned n;
 	const ZydisDecodedOperand *mem;
 	bool mem_write;
@@ -295,8 +246,7 @@ static struct operand *planned(struct plan *p, unsigned guest)
 	return NULL;
 }
 
-static void plan_reg(
-        struct plan *p, const ZydisDecodedOperand *o, bool keeps, unsigned *pool, const unsigned scratch[2])
+static void plan_reg(struct plan *p, const ZydisDecodedOperand *o, bool keeps)
 {
 	unsigned g = tr_gpr_of(o->reg.value);
 	struct operand *r = planned(p, g);
@@ -305,21 +255,55 @@ static void plan_reg(
 		assert(p->n < ARRAY_SIZE(p->o));
 		r = &p->o[p->n++];
 		r->guest = (u8)g;
-		r->host = (u8)(host_reg(g) == IN_MEMORY ? scratch[(*pool)++] : host_reg(g));
 	}
 	r->high |= tr_is_high(o->reg.value);
+	r->low |= !tr_is_high(o->reg.value);
 	r->write |= (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
 	/* 8 and 16 bits leave the rest of the register, conditional moves perhaps all of it. */
 	r->read |= keeps || (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || o->size < 32 ||
 	           (o->actions & ZYDIS_OPERAND_ACTION_CONDWRITE);
 }
 
-static void make_plan(const struct ti *i, struct plan *p)
+/*
+ * Scratch registers for those that live in struct cpu. What is read needs one of its own, and with a memory
+ * operand S1 is the address. What is only written may take any that nothing else is written to: addresses and
+ * sources have been used by then.
+ */
+static bool assign(struct plan *p)
 {
-	static const unsigned with_mem[2] = {S2, S2}, without[2] = {S1, S2};
+	static const u8 scratch[2] = {S2, S1};
+	unsigned reads = 0, written = 0;
+
+	for (unsigned n = 0; n < p->n; n++) {
+		struct operand *r = &p->o[n];
+
+		r->host = (u8)host_reg(r->guest);
+		if (r->host != IN_MEMORY || !r->read)
+			continue;
+		if (reads == (p->mem ? 1u : 2u))
+			return false;
+		if (r->write)
+			written |= BIT(reads);
+		r->host = scratch[reads++];
+	}
+	for (unsigned n = 0; n < p->n; n++) {
+		struct operand *r = &p->o[n];
+
+		if (r->host != IN_MEMORY)
+			continue;
+		unsigned k = written & 1 ? 1 : 0;
+		if (written & BIT(k))
+			return false;
+		written |= BIT(k);
+		r->host = scratch[k];
+	}
+	return true;
+}
+
+static bool make_plan(const struct ti *i, struct plan *p)
+{
 	/* Without a bit set in the source they leave the destination. */
 	bool keeps = i->d.zi.mnemonic == ZYDIS_MNEMONIC_BSF || i->d.zi.mnemonic == ZYDIS_MNEMONIC_BSR;
-	unsigned pool = 0;
 
 	for (unsigned n = 0; n < i->d.zi.operand_count; n++) {
 		const ZydisDecodedOperand *o = &i->d.op[n];
@@ -327,12 +311,41 @@ static void make_plan(const struct ti *i, struct plan *p)
 		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 			p->mem = o;
 			p->mem_write = o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-		} else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && is_gpr(o->reg.value) &&
-		           (o->encoding != ZYDIS_OPERAND_ENCODING_NONE || short_form(&i->d.zi))) {
-			plan_reg(p, o, keeps, &pool, has_mem(i) ? with_mem : without);
+		} else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && is_gpr(o->reg.value)) {
+			plan_reg(p, o, keeps);
 		}
 	}
+	for (unsigned n = 0; n < p->n; n++)
+		if (p->o[n].high && p->o[n].low)
+			return false; /* it can only be rotated as a whole */
+	return assign(p);
 }
+
+bool tr_copy_ok(const struct tr *t, const struct ti *i)
+{
+	const ZydisDecodedInstruction *zi = &i->d.zi;
+
+	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	        zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+		return false;
+	if (zi->opcode_map > ZYDIS_OPCODE_MAP_0F3A || !extension_ok(zi) || bit_string(i))
+		return false;
+	for (unsigned n = 0; n < zi->operand_count; n++)
+		if (!operand_ok(i, &i->d.op[n]))
+			return false;
+	return make_plan(i, &(struct plan){0});
+}
+
+/* --- putting together --- */
+
+struct enc {
+	u8 map, opcode;
+	u8 reg, rm, vvvv; /* hardware numbers; reg may be an opcode extension */
+	bool has_modrm, mem;
+	bool in_opcode; /* rm is the opcode's low bits */
+	bool rex;       /* a byte register that needs a REX prefix to be named */
+	unsigned imm_at, imm_len;
+};
 
 static unsigned number(struct plan *p, const ZydisDecodedOperand *o)
 {
@@ -477,7 +490,8 @@ void tr_copy(struct tr *t)
 	struct plan p = {0};
 	struct enc e = {0};
 
-	make_plan(i, &p);
+	if (!make_plan(i, &p))
+		abort(); /* tr_copy_ok has seen to it */
 	fill_fields(i, &p, &e);
 	lengthen(i, &e);
 	/* First: who comes back behind an access that failed relies on it. */
