@@ -54,7 +54,8 @@ struct accel_config {
 	bool exit_on_pause; /* -P */
 	const int *pin;     /* host CPU per vCPU or -1; NULL for none */
 	bool stats;
-	u64 code_cache; /* bytes for decoded/translated code per vCPU, 0 = default */
+	bool perf_map;  /* jit: name translated code for perf(1) */
+	u64 code_cache; /* limit of the memory for translated code in bytes, 0 = default */
 	unsigned hot;   /* jit: how often code runs before it is translated, 0 = default */
 };
 

@@ -43,6 +43,10 @@ const struct option_def option_defs[] = {
         {{'x', NULL, NULL, "local APICs start in x2APIC mode"}, FLAG(x2apic)},
         {{'Y', NULL, NULL, "no MP table"}, FLAG(no_mptable)},
         {{0, "accel", "ACCEL", "auto, kvm, jit or interp: what runs the CPUs (default auto)"}, opt_accel, 0},
+        {{0, "code-cache", "SIZE", "limit of the memory for translated code (default 192M)"}, opt_code_cache,
+                0},
+        {{0, "perf-map", NULL, "write /tmp/perf-PID.map, which names translated code for perf"},
+                FLAG(perf_map)},
         {{0, "stats", NULL, "print counters to stderr at the end"}, FLAG(stats)},
 };
 const size_t option_def_count = ARRAY_SIZE(option_defs);

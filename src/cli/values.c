@@ -118,6 +118,19 @@ int opt_uuid(struct parse *p, char *value)
 	return 0;
 }
 
+int opt_code_cache(struct parse *p, char *value)
+{
+	u64 size = 0;
+	int r = parse_size(value, &size);
+
+	if (!r && size < PLAIN_BYTES_FROM && parse_uint(value, 0, UINT64_MAX, &(u64){0}) == 0)
+		size *= MiB;
+	if (r || size < CONFIG_CODE_CACHE_MIN || size > CONFIG_CODE_CACHE_MAX)
+		return err_usage(p->e, "--code-cache=" VAL ": must be a size of 8M to 2G", value);
+	p->c->code_cache = size;
+	return 0;
+}
+
 int opt_accel(struct parse *p, char *value)
 {
 	static const char *const names[] = {

@@ -14,6 +14,8 @@
 #define CONFIG_CPUS_MAX 16
 #define CONFIG_MEM_MIN (1 * MiB)
 #define CONFIG_MEM_MAX (512 * GiB) /* high RAM must end below the window of the 64-bit BARs */
+#define CONFIG_CODE_CACHE_MIN (8 * MiB)
+#define CONFIG_CODE_CACHE_MAX (2 * GiB)
 #define CONFIG_MEM_DEFAULT (256 * MiB)
 #define CONFIG_LPC_PORTS 2
 #define CONFIG_HOSTCPU_MAX 1023 /* what a cpu_set_t of the C library holds */
@@ -63,6 +65,8 @@ struct vm_config {
 	bool x2apic;        /* -x */
 	bool no_mptable;    /* -Y */
 	bool stats;         /* --stats */
+	bool perf_map;      /* --perf-map */
+	u64 code_cache;     /* --code-cache, bytes; 0: the accelerator's default */
 
 	void *storage; /* of the strings; private to the command line */
 };

@@ -145,6 +145,8 @@ static int create_accel(struct vm *vm, struct err *e)
 	        .exit_on_pause = c->exit_on_pause,
 	        .pin = c->pin,
 	        .stats = c->stats,
+	        .perf_map = c->perf_map,
+	        .code_cache = c->code_cache,
 	};
 	int rc;
 

@@ -83,6 +83,7 @@ static void add_flags(struct text *t, const struct vm_config *c)
 	        {c->x2apic, "x2apic"},
 	        {c->no_mptable, "nomp"},
 	        {c->stats, "stats"},
+	        {c->perf_map, "perfmap"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
@@ -119,6 +120,8 @@ static void describe(struct text *t, const struct vm_config *c)
 		add(t, "mem=%s", format_size(c->mem, size, sizeof(size)));
 	if (c->accel != CONFIG_ACCEL_AUTO)
 		add(t, "accel=%s", accels[c->accel]);
+	if (c->code_cache)
+		add(t, "cache=%llu", (unsigned long long)c->code_cache);
 	for (unsigned i = 0; i < CONFIG_CPUS_MAX; i++) {
 		if (c->pin[i] >= 0)
 			add(t, "pin%u=%d", i, c->pin[i]);
@@ -178,6 +181,9 @@ static const struct good {
         {"-Ac2" K, "acpi cpus=2 k"},
         {"-AHc 2 -xm 1G" K, "acpi hlt x2apic cpus=2 mem=1G k"},
         {"--stats" K, "stats k"},
+        {"--perf-map" K, "perfmap k"},
+        {"--code-cache=64M" K, "cache=67108864 k"},
+        {"--code-cache=64" K, "cache=67108864 k"},
         {"-f kexec,k --", "k"},
         /* -c */
         {"-c 1" K, "k"},
@@ -280,6 +286,9 @@ static const struct bad {
         {"--statistics" K, "unknown option --statistics (xhyve -h lists the options)"},
         {"--=x" K, "unknown option -- (xhyve -h lists the options)"},
         {"--stats=1" K, "--stats takes no value"},
+        {"--code-cache=1M" K, "--code-cache=1M: must be a size of 8M to 2G"},
+        {"--code-cache=3G" K, "--code-cache=3G: must be a size of 8M to 2G"},
+        {"--code-cache=big" K, "--code-cache=big: must be a size of 8M to 2G"},
         {"--accel", "--accel needs a value: --accel=ACCEL"},
         {"--stat" K, "unknown option --stat: did you mean --stats?"},
         {"foo" K, "unexpected word \"foo\" (xhyve -h lists the options)"},

@@ -90,7 +90,7 @@ int ref_create(struct ref **out, const u8 *data_template, bool jit)
 		return -1;
 	}
 	clock_tsc_init(&r->clock);
-	r->cfg = (struct accel_config){.ncpus = 1};
+	r->cfg = (struct accel_config){.ncpus = 1, .code_cache = jit ? 8 * MiB : 0};
 	r->host = (struct accel_host){
 	        .ports = &r->ports, .memory = &r->memory, .mem = &r->mem, .clock = &r->clock};
 	r->template = data_template;
@@ -102,7 +102,7 @@ int ref_create(struct ref **out, const u8 *data_template, bool jit)
 	*out = r;
 	if (!r->cpu)
 		return -1;
-	if (jit && (jit_create(&r->jit, &r->mem, 8 * MiB, 0, &e) < 0 || jit_attach(r->jit, r->cpu) < 0)) {
+	if (jit && (jit_create(&r->jit, &r->mem, &r->cfg, &e) < 0 || jit_attach(r->jit, r->cpu) < 0)) {
 		fprintf(stderr, "insn: %s\n", e.text);
 		return -1;
 	}

@@ -57,7 +57,7 @@ static int jit_vm_create(
 	if (rc < 0)
 		return rc;
 	struct soft_vm *vm = (struct soft_vm *)*out;
-	rc = jit_create(&vm->jit, h->mem, cfg->code_cache, cfg->hot, e);
+	rc = jit_create(&vm->jit, h->mem, cfg, e);
 	if (rc < 0)
 		soft_vm_destroy(*out);
 	return rc;
@@ -307,7 +307,7 @@ static int jit_probe(struct err *e)
 	if (rc < 0)
 		return rc;
 	c = cpu_create(&cfg, &host, 0);
-	rc = jit_create(&j, &mem, cfg.code_cache, 0, e);
+	rc = jit_create(&j, &mem, &cfg, e);
 	if (c && rc == 0 && jit_attach(j, c) == 0) {
 		ok = mem_write(&mem, 0x1000, snippet64, sizeof(snippet64)) == 0 && run_snippet64(c);
 		jit_detach(j, c);

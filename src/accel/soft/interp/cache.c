@@ -39,7 +39,7 @@ int cache_create(struct cpu *c, u64 bytes)
 	if (!k)
 		return -ENOMEM;
 	c->engine = k;
-	k->size = bytes ? MAX(ALIGN_UP(bytes, PAGE_SIZE), POOL_MIN) : POOL_DEFAULT;
+	k->size = bytes ? MIN(MAX(ALIGN_UP(bytes, PAGE_SIZE), POOL_MIN), POOL_DEFAULT) : POOL_DEFAULT;
 	k->pool = mmap(
 	        NULL, k->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (k->pool == MAP_FAILED) {

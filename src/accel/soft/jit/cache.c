@@ -2,8 +2,8 @@
  * The code cache: memory, the table of blocks, links between them, and what happens when the guest
  * writes to code or the cache is full.
  *
- * One memfd is mapped twice, writable and executable, at unrelated addresses. Code and records are
- * handed out from the front; when either is full, all CPUs are asked out of translated code and
+ * Shared anonymous memory is mapped twice, writable and executable, at unrelated addresses. Code and records
+ * are handed out from the front; when either is full, all CPUs are asked out of translated code and
  * everything is forgotten.
  *
  * Writes to code. A page whose bytes were decoded has bits in mem.code; the TLB grants no direct writes
@@ -43,12 +43,11 @@ static void *reserve(u64 bytes, bool low)
 
 static int map_code(struct jit *j, struct err *e)
 {
-	j->fd = memfd_create("xhyve-code", MFD_CLOEXEC);
-	if (j->fd < 0 || ftruncate(j->fd, (off_t)j->size) < 0)
-		return err_errno(e, -errno, "cannot create the code cache");
-	j->rw = mmap(NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED, j->fd, 0);
-	j->rx = mmap(NULL, j->size, PROT_READ | PROT_EXEC, MAP_SHARED, j->fd, 0);
-	if (j->rw == MAP_FAILED || j->rx == MAP_FAILED)
+	j->rw = mmap(
+	        NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (j->rw != MAP_FAILED) /* length 0: another mapping of the same shared pages (mremap(2)) */
+		j->rx = mremap(j->rw, 0, j->size, MREMAP_MAYMOVE);
+	if (j->rw == MAP_FAILED || j->rx == MAP_FAILED || mprotect(j->rx, j->size, PROT_READ | PROT_EXEC) < 0)
 		return err_errno(e, -errno, "cannot map the code cache");
 	return 0;
 }
@@ -72,7 +71,6 @@ int jit_cache_create(struct jit *j, u64 bytes, struct err *e)
 	int rc;
 
 	j->size = ALIGN_UP(bytes ? MAX(bytes, CODE_MIN) : CODE_DEFAULT, PAGE_SIZE) / 2;
-	j->fd = -1;
 	rc = map_code(j, e);
 	if (rc == 0)
 		rc = map_records(j, e);
@@ -89,8 +87,6 @@ void jit_cache_destroy(struct jit *j)
 {
 	unmap(j->rw, j->size);
 	unmap(j->rx, j->size);
-	if (j->fd >= 0)
-		close(j->fd);
 	unmap(j->arena, j->arena_size);
 	unmap(j->page, j->pages * sizeof(*j->page));
 	unmap(j->whint, j->pages * sizeof(*j->whint));

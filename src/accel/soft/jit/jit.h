@@ -12,11 +12,10 @@ struct jit;
 int jit_supported(struct err *e);
 
 /*
- * bytes: limit of the code cache, hot: how often code runs before it is translated; 0 for the defaults. The
- * machine's memory tells the translator about writes to code from now on. CPUs are attached before they run;
- * they and the memory outlive it not.
+ * cfg: code_cache, hot and perf_map are used. The machine's memory tells the translator about writes to code
+ * from now on. CPUs are attached before they run; they and the memory outlive it not.
  */
-int jit_create(struct jit **out, struct mem *mem, u64 bytes, unsigned hot, struct err *e);
+int jit_create(struct jit **out, struct mem *mem, const struct accel_config *cfg, struct err *e);
 void jit_destroy(struct jit *j);
 int jit_attach(struct jit *j, struct cpu *c);
 void jit_detach(struct jit *j, struct cpu *c);

@@ -17,6 +17,7 @@
 #include "accel/soft/interp/decode.h"
 #include "accel/soft/jit/asm.h"
 #include "accel/soft/jit/jit.h"
+#include <stdio.h>
 
 /* --- registers --- */
 
@@ -116,7 +117,6 @@ enum tr_why { TR_FULL, TR_CROSSES }; /* why there is no translation */
 struct jit {
 	pthread_mutex_t lock;
 	struct mem *mem;
-	int fd;
 	u8 *rw, *rx; /* the same memory, writable and executable */
 	u64 size;
 	u64 start, used; /* behind the glue; next free byte */
@@ -138,8 +138,9 @@ struct jit {
 	unsigned ncpus;
 	struct tr *tr; /* the translation in progress */
 	enum tr_why why;
-	unsigned hot; /* times that interp runs a block before it is translated */
-	u8 *heat;     /* how often a block was met, by a hash of its address; racy */
+	FILE *perf_map; /* NULL: none */
+	unsigned hot;   /* times that interp runs a block before it is translated */
+	u8 *heat;       /* how often a block was met, by a hash of its address; racy */
 };
 
 /* cache.c */
@@ -179,6 +180,11 @@ void glue_emit(struct jit *j);
 /* translate.c: lock held. NULL: see jit.why. */
 struct tr *jit_tr_create(void);
 struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 key);
+
+/* perf.c */
+void perf_map_open(struct jit *j);
+void perf_map_close(struct jit *j);
+void perf_map_add(struct jit *j, const struct cpu *c, const struct tb *b); /* lock held */
 
 /* hostfault.c */
 void hostfault_init(void); /* one more translator */

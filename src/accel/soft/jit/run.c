@@ -49,7 +49,7 @@ static void written(void *opaque, u64 page)
 	jit_code_written(opaque, page);
 }
 
-int jit_create(struct jit **out, struct mem *mem, u64 bytes, unsigned hot, struct err *e)
+int jit_create(struct jit **out, struct mem *mem, const struct accel_config *cfg, struct err *e)
 {
 	struct jit *j;
 	int rc = jit_supported(e);
@@ -61,17 +61,19 @@ int jit_create(struct jit **out, struct mem *mem, u64 bytes, unsigned hot, struc
 		return err_errno(e, -ENOMEM, "cannot create the translator");
 	pthread_mutex_init(&j->lock, NULL);
 	j->mem = mem;
-	j->hot = hot ? MIN(hot, 255u) : HEAT_HOT;
+	j->hot = cfg->hot ? MIN(cfg->hot, 255u) : HEAT_HOT;
 	j->host_avx = __builtin_cpu_supports("avx");
 	j->tr = jit_tr_create();
 	j->heat = calloc(HEAT_SIZE, 1);
-	rc = j->tr && j->heat ? jit_cache_create(j, bytes, e)
+	rc = j->tr && j->heat ? jit_cache_create(j, cfg->code_cache, e)
 	                      : err_errno(e, -ENOMEM, "cannot create the translator");
 	if (rc < 0) {
 		jit_destroy(j);
 		return rc;
 	}
 	glue_emit(j);
+	if (cfg->perf_map)
+		perf_map_open(j);
 	hostfault_init();
 	mem->code_opaque = j;
 	mem->code_written = written;
@@ -87,6 +89,7 @@ void jit_destroy(struct jit *j)
 		j->mem->code_written = NULL;
 		hostfault_fini();
 	}
+	perf_map_close(j);
 	jit_cache_destroy(j);
 	free(j->tr);
 	free(j->heat);

@@ -301,5 +301,7 @@ struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 ke
 	j->stat[JIT_TRANSLATED] += b->ninsns;
 	j->stat[JIT_CODE_BYTES] += b->code_len;
 	jit_insert(j, b);
+	if (j->perf_map)
+		perf_map_add(j, c, b);
 	return b;
 }
