@@ -215,6 +215,9 @@ static int build(struct vm *vm, struct err *e)
 		rc = create_cpus(vm, e);
 	if (rc == 0)
 		rc = machine_boot(vm->machine, &bsp, e);
+	/* It is in the guest's memory now. */
+	boot_linux_free(&vm->image);
+	memset(&vm->image, 0, sizeof(vm->image));
 	return rc < 0 ? rc : set_states(vm, &bsp, e);
 }
 

@@ -49,6 +49,9 @@ static void soft_vm_destroy(struct accel_vm *v)
 	free(vm);
 }
 
+/* Under the translator, interp keeps little: what is executed often is not its own. */
+#define INTERP_POOL (6 * MiB)
+
 static int jit_vm_create(
         const struct accel_config *cfg, const struct accel_host *h, struct accel_vm **out, struct err *e)
 {
@@ -58,6 +61,7 @@ static int jit_vm_create(
 		return rc;
 	struct soft_vm *vm = (struct soft_vm *)*out;
 	rc = jit_create(&vm->jit, h->mem, cfg, e);
+	vm->cfg.code_cache = INTERP_POOL;
 	if (rc < 0)
 		soft_vm_destroy(*out);
 	return rc;
