@@ -136,6 +136,7 @@ struct jit_cpu {
 	void *stack; /* of the handler of host faults */
 	u64 insn[8]; /* struct insn of a callout */
 	u32 x87;     /* x87 state is in the host's unit while translated code runs */
+	bool only_known; /* tests: translated code finds no targets by itself */
 	u8 fsave[JIT_FSAVE];
 	u32 jc_key[JC_NIDX];
 	u64 jc_used[JC_NIDX][JC_SIZE / 64]; /* entries that are not empty */

@@ -212,7 +212,7 @@ static void kill(struct jit *j, struct tb *b)
 {
 	if (b->dead)
 		return;
-	b->dead = true;
+	__atomic_store_n(&b->dead, true, __ATOMIC_SEQ_CST);
 	unhash(j, b);
 	for (struct xit *x = b->in; x; x = x->next_in) {
 		point(j, x, x->stub);
@@ -300,16 +300,53 @@ void jit_flush(struct jit *j, struct cpu *self)
 	__atomic_store_n(&j->stop, 0, __ATOMIC_SEQ_CST);
 }
 
-/* Another CPU may have this one's table cleared while it learns an entry: both hold the lock. */
+/* Any thread (a block was forgotten), also while the CPU learns: see jc_learn. */
 void jc_clear(struct cpu *c, unsigned idx)
 {
 	for (unsigned w = 0; w < JC_SIZE / 64; w++) {
-		u64 used = c->jit.jc_used[idx][w];
+		u64 used = __atomic_load_n(&c->jit.jc_used[idx][w], __ATOMIC_SEQ_CST);
 
+		if (used)
+			used = __atomic_exchange_n(&c->jit.jc_used[idx][w], 0, __ATOMIC_SEQ_CST);
 		for (; used; used &= used - 1)
 			jc_drop(c, idx, w * 64 + (unsigned)__builtin_ctzll(used));
-		c->jit.jc_used[idx][w] = 0;
 	}
+}
+
+/*
+ * The tag is written before the record of it. So who clears the table either finds the record and drops the
+ * tag, or came too early; then the block that it came for is seen to be dead here.
+ */
+void jc_learn(struct cpu *c, u64 va, const struct tb *b)
+{
+	unsigned idx = c->mmu_idx, h = jc_hash(va);
+
+	__atomic_store_n(&c->jit.jc_host[idx][h], (u64)b->entry_a, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->jit.jc_tag[idx][h], va, __ATOMIC_RELEASE);
+	__atomic_fetch_or(&c->jit.jc_used[idx][h / 64], BIT64(h % 64), __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&b->dead, __ATOMIC_SEQ_CST))
+		jc_drop(c, idx, h);
+}
+
+/*
+ * Called by translated code that looks for the target of a branch: its host code, 0 if C must find it. No
+ * lock: who holds it may wait for this CPU, and nothing is emptied while it is inside.
+ */
+u64 jit_find_target(struct cpu *c, u64 va)
+{
+	const struct tlb *t = &c->tlb[c->fetch_idx];
+	struct jit *j = c->jit.j;
+	unsigned n = tlb_slot(va);
+	const struct tb *b;
+
+	if (c->slow || __atomic_load_n(&c->request, __ATOMIC_RELAXED) || t->x[n] != (va & ~(PAGE_SIZE - 1)))
+		return 0;
+	b = jit_find(j, t->host[n] - (u64)j->mem->base + (va & (PAGE_SIZE - 1)), jit_key(c));
+	if (!b || b->gpa2 != TB_ONE_PAGE || c->jit.only_known)
+		return 0;
+	jc_learn(c, va, b);
+	c->jit.vpage = va & ~(PAGE_SIZE - 1);
+	return (u64)b->entry_a;
 }
 
 /* Is there still an execute tag for code at va, and for the page that it may cross into? */
@@ -331,7 +368,7 @@ static void prune(struct cpu *c, unsigned idx)
 			if (tagged(c, idx, c->jit.jc_tag[idx][i]))
 				continue;
 			jc_drop(c, idx, i);
-			c->jit.jc_used[idx][w] &= ~BIT64(i % 64);
+			__atomic_fetch_and(&c->jit.jc_used[idx][w], ~BIT64(i % 64), __ATOMIC_SEQ_CST);
 		}
 	}
 }

@@ -144,15 +144,10 @@ static void reload(struct as *a)
 	as_ld(a, S2, as_gs(CPU_JIT(ptr)));
 }
 
-/*
- * The refill is compiled without vector registers, so only general ones are saved. If it finds the
- * page, the access starts again, else the instruction is interp's.
- */
-static void emit_miss(struct jit *j, struct as *a)
+/* Way to a C function that is compiled without vector registers: RDI is the CPU. Guest values go to struct
+ * cpu. */
+static void save(struct as *a)
 {
-	u8 *fail;
-
-	j->glue.miss = as_here(a);
 	as_st32(a, as_gs(CPU_JIT(ax)), RAX);
 	as_st(a, as_gs(CPU_JIT(ptr)), S2);
 	as_st(a, as_gs(CPU_JIT(aux)), S1);
@@ -162,12 +157,26 @@ static void emit_miss(struct jit *j, struct as *a)
 	as_ld(a, RSP, as_gs(CPU_JIT(host_rsp)));
 	as_alu_imm(a, 1, 5, RSP, 8); /* SUB: aligned to 16 at the call */
 	as_ld(a, RDI, as_gs(CPU_JIT(self)));
+}
+
+static void call(struct as *a, u64 function)
+{
+	as_imm(a, RAX, function);
+	as_bytes(a, "\xff\xd0", 2); /* CALL RAX */
+}
+
+/* If the refill finds the page, the access starts again, else the instruction is interp's. */
+static void emit_miss(struct jit *j, struct as *a)
+{
+	u8 *fail;
+
+	j->glue.miss = as_here(a);
+	save(a);
 	as_mov(a, RSI, S1);
 	as_8(a, 0x41); /* MOVZX EDX, byte [R11 + access] */
 	as_bytes(a, "\x0f\xb6", 2);
 	as_modrm_mem(a, RDX, as_at(S2, offsetof(struct site, access)));
-	as_imm(a, RAX, (u64)(uintptr_t)mmu_refill);
-	as_bytes(a, "\xff\xd0", 2); /* CALL RAX */
+	call(a, (u64)(uintptr_t)mmu_refill);
 	as_bytes(a, "\x84\xc0", 2); /* TEST AL, AL */
 	fail = as_jcc_hole(a, CC_E);
 	reload(a);
@@ -178,6 +187,26 @@ static void emit_miss(struct jit *j, struct as *a)
 	reload(a);
 	as_ld(a, S1, as_gs(CPU_JIT(aux)));
 	as_jmp(a, j->glue.site_a);
+}
+
+/* A branch whose target the CPU's table does not have. */
+static void emit_find(struct jit *j, struct as *a)
+{
+	u8 *leave = j->glue.lookup, *fail;
+
+	j->glue.lookup = as_here(a);
+	save(a);
+	as_mov(a, RSI, S1);
+	call(a, (u64)(uintptr_t)jit_find_target);
+	as_bytes(a, "\x48\x85\xc0", 3); /* TEST RAX, RAX */
+	fail = as_jcc_hole(a, CC_E);
+	as_mov(a, S1, RAX);
+	reload(a);
+	as_bytes(a, "\x41\xff\xe2", 3); /* JMP R10 */
+	as_bind(a, fail);
+	reload(a);
+	as_ld(a, S1, as_gs(CPU_JIT(aux)));
+	as_jmp(a, leave);
 }
 
 void glue_emit(struct jit *j)
@@ -192,6 +221,7 @@ void glue_emit(struct jit *j)
 	j->glue.lookup = emit_exit(&a, EXIT_LOOKUP, leave, NULL);
 	j->glue.x87 = emit_exit(&a, EXIT_X87, leave, NULL);
 	emit_miss(j, &a);
+	emit_find(j, &a);
 	assert(!a.full);
 	j->glue.end = as_here(&a);
 	j->start = ALIGN_UP((u64)(a.p - j->rw), 64);

@@ -156,6 +156,8 @@ void jit_flush(struct jit *j, struct cpu *self); /* lock held */
 struct tb *jit_tb_at(struct jit *j, const u8 *pc);
 void jit_drop(struct jit *j, struct tb *b); /* lock held */
 void jc_clear(struct cpu *c, unsigned idx);
+void jc_learn(struct cpu *c, u64 va, const struct tb *b); /* execute tags for its code are there */
+u64 jit_find_target(struct cpu *c, u64 va);
 
 static_assert(sizeof(struct insn) <= sizeof(((struct jit_cpu *)0)->insn), "fits");
 

@@ -218,17 +218,13 @@ static void learn(struct cpu *c, u64 rip, const struct place *p)
 {
 	struct jit *j = c->jit.j;
 	const struct tlb *t = &c->tlb[c->fetch_idx];
-	unsigned h = jc_hash(rip);
 	bool tagged = t->x[tlb_slot(rip)] == (rip & ~(PAGE_SIZE - 1));
 
 	if (p->tb->gpa2 != TB_ONE_PAGE)
 		tagged = tagged && t->x[tlb_slot(rip + PAGE_SIZE)] == (rip & ~(PAGE_SIZE - 1)) + PAGE_SIZE;
 	pthread_mutex_lock(&j->lock);
-	if (tagged && j->gen == p->gen && !p->tb->dead) {
-		c->jit.jc_host[c->mmu_idx][h] = p->code;
-		c->jit.jc_used[c->mmu_idx][h / 64] |= BIT64(h % 64);
-		__atomic_store_n(&c->jit.jc_tag[c->mmu_idx][h], rip, __ATOMIC_RELEASE);
-	}
+	if (tagged && j->gen == p->gen && !p->tb->dead)
+		jc_learn(c, rip, p->tb);
 	pthread_mutex_unlock(&j->lock);
 }
 
@@ -490,6 +486,7 @@ void jit_run_range(struct cpu *c, u64 lo, u64 hi, struct step_result *r)
 	struct range range = {.lo = lo, .len = hi - lo, .always = true};
 
 	memset(r, 0, sizeof(*r));
+	c->jit.only_known = true; /* C sees where the range is left */
 	hostfault_enter(c);
 	if (setjmp(c->fault_jmp)) {
 		cpu_fault_taken(c);
