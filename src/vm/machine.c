@@ -9,11 +9,8 @@
 #include "vm/machine.h"
 
 #include "base/log.h"
-#include "block/image.h"
 #include "console/console.h"
 #include "dev/bvmport.h"
-#include "dev/dummy.h"
-#include "dev/hostbridge.h"
 #include "dev/hpet.h"
 #include "dev/i8254.h"
 #include "dev/i8259.h"
@@ -24,9 +21,8 @@
 #include "dev/pm.h"
 #include "dev/ps2ctl.h"
 #include "dev/uart16550.h"
-#include "dev/virtio_blk.h"
-#include "vm/device_table.h"
 #include "vm/serial.h"
+#include "vm/slots.h"
 #include "vm/vm_int.h"
 #include <errno.h>
 #include <stdio.h>
@@ -49,20 +45,6 @@
 
 static const struct board_com com_table[CONFIG_LPC_PORTS] = {{0x3f8, 4}, {0x2f8, 3}};
 
-/* One PCI device of the command line. */
-struct slot_dev {
-	const struct slot_config *config;
-	struct pci_dev *pci;
-	struct block *disk; /* of disk devices */
-	bool built;         /* the device was constructed */
-	union {
-		struct pci_dev bridge;
-		struct lpc lpc;
-		struct dummy dummy;
-		struct virtio_blk *blk;
-	};
-};
-
 struct machine {
 	struct vm *vm;
 	bool own_irqchips; /* ours, not the accelerator's */
@@ -77,8 +59,7 @@ struct machine {
 	struct pci_host pci;
 	struct serial com[CONFIG_LPC_PORTS];
 	struct relay bvmcons, bvmdebug;
-	struct slot_dev *slots;
-	unsigned nslots; /* constructed */
+	struct slots *slots;
 	struct slot_dev *lpc;
 	unsigned built; /* stages of chips[] that were constructed */
 	struct board_info board;
@@ -393,150 +374,15 @@ static int build_chips(struct machine *m, struct err *e)
 
 /* --- PCI devices --- */
 
-static int open_disk(struct slot_dev *s, struct err *e)
+static int build_slots(struct machine *m, struct err *e)
 {
-	struct image_spec spec;
-	int rc = image_parse(&spec, s->config->config, e);
-
-	return rc < 0 ? rc : image_open(&s->disk, &spec, IMAGE_CREATE, &host_io, e);
-}
-
-static int build_virtio_blk(struct machine *m, struct slot_dev *s, struct err *e)
-{
-	int rc = open_disk(s, e);
+	int rc = slots_create(&m->slots, m->vm, &m->pci, e);
 
 	if (rc < 0)
 		return rc;
-	const struct virtio_blk_config c = {.mem = &m->vm->mem,
-	        .block = s->disk,
-	        .ncpus = m->vm->config->ncpus,
-	        .msi_only = m->vm->config->msi_only};
-	rc = virtio_blk_create(&s->blk, &c);
-	if (rc < 0)
-		return err_errno(e, rc, "cannot be made");
-	s->pci = virtio_blk_pci(s->blk);
-	s->built = true;
-	return 0;
-}
-
-static int chip_result(int rc, struct err *e)
-{
-	return rc < 0 ? err_errno(e, rc, "cannot be made") : 0;
-}
-
-static int build_lpc(struct machine *m, struct slot_dev *s, struct err *e)
-{
-	s->pci = &s->lpc.pci;
-	s->built = true;
-	m->lpc = s;
-	return chip_result(lpc_init(&s->lpc), e);
-}
-
-static int build_dummy(struct machine *m, struct slot_dev *s, struct err *e)
-{
-	s->pci = &s->dummy.pci;
-	s->built = true;
-	return chip_result(dummy_init(&s->dummy), e);
-}
-
-static int build_hostbridge(struct machine *m, struct slot_dev *s, struct err *e)
-{
-	s->pci = &s->bridge;
-	s->built = true;
-	return chip_result(
-	        hostbridge_init(&s->bridge, strcmp(s->config->type->name, "amd_hostbridge") == 0), e);
-}
-
-static void end_plain(struct slot_dev *s)
-{
-	pci_dev_fini(s->pci);
-}
-
-static void end_dummy(struct slot_dev *s)
-{
-	dummy_fini(&s->dummy);
-}
-
-static void end_virtio_blk(struct slot_dev *s)
-{
-	virtio_blk_destroy(s->blk);
-}
-
-static void resize_virtio_blk(struct slot_dev *s)
-{
-	virtio_blk_resized(s->blk);
-}
-
-/* How each emulation of the device table is made and taken apart. */
-static const struct slot_ops {
-	const char *name;
-	int (*build)(struct machine *m, struct slot_dev *s, struct err *e); /* sets pci, built */
-	void (*end)(struct slot_dev *s);
-	void (*resized)(struct slot_dev *s); /* a disk's file may have grown; NULL: no disk */
-} slot_ops[] = {
-        {"hostbridge", build_hostbridge, end_plain, NULL},
-        {"amd_hostbridge", build_hostbridge, end_plain, NULL},
-        {"lpc", build_lpc, end_plain, NULL},
-        {"dummy", build_dummy, end_dummy, NULL},
-        {"virtio-blk", build_virtio_blk, end_virtio_blk, resize_virtio_blk},
-};
-
-static const struct slot_ops *ops_of(const struct slot_dev *s)
-{
-	for (size_t n = 0; n < ARRAY_SIZE(slot_ops); n++)
-		if (strcmp(slot_ops[n].name, s->config->type->name) == 0)
-			return &slot_ops[n];
-	BUG("no constructor for %s", s->config->type->name);
-}
-
-/* A disk that cannot be closed well has lost data: that is said, whatever else happens. */
-static void destruct(struct machine *m, struct slot_dev *s)
-{
-	if (s->built)
-		ops_of(s)->end(s);
-	int rc = block_close(s->disk);
-	if (rc < 0)
-		log_error("-s %u:%u,%s: not everything that was written is safe: %s", s->config->slot,
-		        s->config->func, s->config->config, strerror(-rc));
-}
-
-/* Puts the option before a message that does not name it. */
-static int slot_error(const struct slot_dev *s, int rc, struct err *e)
-{
-	char text[sizeof(e->text)];
-	int status = e->status;
-
-	memcpy(text, e->text, sizeof(text));
-	err_set(e, rc, "-s %u:%u,%s: %s", s->config->slot, s->config->func, s->config->type->name, text);
-	e->status = status;
-	return rc;
-}
-
-static int build_slots(struct machine *m, struct err *e)
-{
-	const struct vm_config *c = m->vm->config;
-
-	m->slots = calloc(c->nslots + 1, sizeof(*m->slots));
-	if (!m->slots)
-		return err_errno(e, -ENOMEM, "PCI slots");
-	for (unsigned n = 0; n < c->nslots; n++) {
-		struct slot_dev *s = &m->slots[n];
-		int rc;
-
-		s->config = &c->slots[n];
-		m->nslots++;
-		rc = ops_of(s)->build(m, s, e);
-		if (rc == 0) {
-			rc = pci_add(&m->pci, s->pci, s->config->bus, s->config->slot, s->config->func);
-			chip_result(rc, e);
-		}
-		if (rc < 0)
-			return slot_error(s, rc, e);
-	}
-	if (pci_assign(&m->pci) < 0)
-		return err_set(e, -ENOSPC, "-s: the devices' registers do not fit their address windows");
+	m->lpc = slots_find(m->slots, &slot_lpc);
 	if (m->lpc)
-		lpc_route_links(&m->lpc->lpc);
+		lpc_route_links(m->lpc->device);
 	return 0;
 }
 
@@ -627,15 +473,15 @@ void machine_set_cpu(struct machine *m, unsigned n, struct vcpu *v)
 
 static void describe_pci(struct machine *m, struct board_info *b)
 {
-	b->pci = m->nslots > 0;
+	b->pci = slots_count(m->slots) > 0;
 	b->ecam = (struct board_range){ECAM_BASE, 256 * MiB};
 	b->bus_last = 0;
 	b->mmio32 = (struct board_range){MMIO32_BASE, MMIO32_END - MMIO32_BASE};
 	b->mmio64 = (struct board_range){MMIO64_BASE, MMIO64_LEN};
 	b->io[0] = (struct board_range){0, 0xcf8};
 	b->io[1] = (struct board_range){0xd00, 0x10000 - 0xd00};
-	for (unsigned n = 0; n < m->nslots && b->nfn < BOARD_MAX_PCI; n++) {
-		struct pci_intx_info i = pci_intx_info(m->slots[n].pci);
+	for (unsigned n = 0; n < slots_count(m->slots) && b->nfn < BOARD_MAX_PCI; n++) {
+		struct pci_intx_info i = pci_intx_info(slots_at(m->slots, n)->pci);
 
 		b->fn[b->nfn++] = (struct board_pci_fn){.bus = i.bus,
 		        .slot = i.slot,
@@ -733,13 +579,17 @@ bool machine_power_button(struct machine *m)
 
 void machine_disks_changed(struct machine *m)
 {
-	for (unsigned n = 0; n < m->nslots; n++)
-		if (ops_of(&m->slots[n])->resized)
-			ops_of(&m->slots[n])->resized(&m->slots[n]);
+	for (unsigned n = 0; n < slots_count(m->slots); n++) {
+		struct slot_dev *s = slots_at(m->slots, n);
+
+		if (s->ops->disk_grown)
+			s->ops->disk_grown(s);
+	}
 }
 
 void machine_stop(struct machine *m)
 {
+	slots_stop(m->slots);
 	relay_stop(&m->bvmdebug);
 	relay_stop(&m->bvmcons);
 	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++)
@@ -752,10 +602,8 @@ void machine_destroy(struct machine *m)
 	relay_fini(&m->bvmcons);
 	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++)
 		serial_fini(&m->com[n]);
-	while (m->nslots)
-		destruct(m, &m->slots[--m->nslots]);
+	slots_destroy(m->slots);
 	while (m->built)
 		chips[--m->built].drop(m);
-	free(m->slots);
 	free(m);
 }

@@ -1,0 +1,51 @@
+/*
+ * The PCI devices of the command line: what is in each slot, and how each emulation of the device table
+ * is made and taken apart. One file slot_*.c for each family of devices; slots.c has the list.
+ *
+ * All functions run on the loop's thread or before and after it runs.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "bus/pci.h"
+#include "vm/config.h"
+
+struct block;
+struct slot_dev;
+struct slots;
+struct vm;
+
+/*
+ * What a family supplies. build makes the chip, opens what it needs of the host and sets s->pci; when it
+ * fails, end is called if s->device is set. The message of an error needs no prefix. All but build
+ * and end may be NULL.
+ */
+struct slot_ops {
+	const char *name; /* as in the device table */
+	int (*build)(struct slot_dev *s, struct err *e);
+	void (*stop)(struct slot_dev *s);       /* CPUs have stopped: let go of the host, drain */
+	void (*end)(struct slot_dev *s);        /* frees s->device */
+	void (*disk_grown)(struct slot_dev *s); /* the file behind the disk may have another size */
+};
+
+struct slot_dev {
+	struct vm *vm;
+	const struct slot_config *config;
+	const struct slot_ops *ops;
+	struct pci_dev *pci;
+	void *device;       /* the chip: ops's business */
+	struct block *disk; /* of disk devices; closed after end */
+};
+
+extern const struct slot_ops slot_hostbridge, slot_amd_hostbridge, slot_lpc, slot_dummy, slot_virtio_blk;
+
+/* Builds all devices of vm's configuration, in order, and puts them on the bus. -errno and e. */
+int slots_create(struct slots **out, struct vm *vm, struct pci_host *host, struct err *e);
+void slots_stop(struct slots *s);
+/* NULL is fine. Says so when a disk could not be closed well. */
+void slots_destroy(struct slots *s);
+
+unsigned slots_count(const struct slots *s);
+struct slot_dev *slots_at(const struct slots *s, unsigned n);
+/* The first device of this kind or NULL. */
+struct slot_dev *slots_find(const struct slots *s, const struct slot_ops *ops);
