@@ -3,7 +3,7 @@
 # `reboot` and `halt` that work. Prints the path of the result.
 # usage: tools/initramfs.sh [OUT [KERNEL [PROGRAM...]]]
 #
-# KERNEL is a kernel of tools/kernel.sh: the modules of its disks and file systems are packed and loaded
+# KERNEL is a kernel of tools/kernel.sh: the modules of its devices and file systems are packed and loaded
 # before the shell starts. PROGRAMs of the host are packed with the libraries that they need.
 # If the kernel command line has `xhyve.run=COMMAND`, it runs COMMAND (with _ for spaces) and switches
 # the machine off.
@@ -26,6 +26,7 @@ cp "$busybox" "$root/bin/busybox"
 if [ -n "$modules" ]; then
 	for m in drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev \
 		drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci drivers/block/virtio_blk \
+		drivers/char/virtio_console drivers/char/hw_random/virtio-rng \
 		lib/crc16 crypto/crc32c_generic fs/mbcache fs/jbd2/jbd2 fs/ext4/ext4; do
 		f=$modules/$m.ko
 		[ -e "$f" ] || f=$f.xz

@@ -14,7 +14,7 @@
 
 static int refuse_port(struct parse *p, const char *name)
 {
-	static const char *const names[] = {"com1", "com2"};
+	static const char *const names[] = {"com1", "com2", "debugexit"};
 	const char *near;
 
 	if (strcasecmp(name, "com3") == 0 || strcasecmp(name, "com4") == 0)
@@ -28,6 +28,20 @@ static int refuse_port(struct parse *p, const char *name)
 	        near ? ": did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
+/* debugexit[,port=N]: needs no lpc device, it is an ISA card of its own. */
+static int add_debugexit(struct parse *p, const char *config)
+{
+	u64 port = CONFIG_DEBUGEXIT_PORT;
+
+	if (config && strncmp(config, "port=", 5) != 0)
+		return err_usage(p->e, "-l debugexit," VAL ": the only option is port=N", config);
+	if (config && parse_uint(config + 5, 1, CONFIG_DEBUGEXIT_PORT_MAX, &port))
+		return err_usage(p->e, "-l debugexit," VAL ": the port must be 1 to 0x%x", config,
+		        CONFIG_DEBUGEXIT_PORT_MAX);
+	p->c->debugexit_port = (u16)port;
+	return 0;
+}
+
 int opt_lpc(struct parse *p, char *value)
 {
 	char *backend = cut_comma(value);
@@ -36,6 +50,8 @@ int opt_lpc(struct parse *p, char *value)
 
 	if (strcmp(value, "help") == 0 && !backend)
 		return CLI_LIST_PORTS;
+	if (strcasecmp(value, "debugexit") == 0)
+		return add_debugexit(p, backend);
 	if (strcasecmp(value, "com1") == 0)
 		port = 0;
 	else if (strcasecmp(value, "com2") == 0)

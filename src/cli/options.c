@@ -23,7 +23,7 @@ const struct option_def option_defs[] = {
         {{'H', NULL, NULL, "leave the CPU to the host when the guest halts (always done)"},
                 FLAG(exit_on_hlt)},
         {{'l', NULL, "PORT[,BACKEND]",
-                 "connect com1 or com2 of the lpc device; \"-l help\" lists\nthe back ends"},
+                 "connect com1 or com2 of the lpc device; \"-l help\" lists\nthe back ends and other ports"},
                 opt_lpc, 0},
         {{'m', NULL, "SIZE",
                  "memory, 1M to 512G (default 256M); suffix k, m, g or t;\n"
@@ -124,7 +124,9 @@ static void print_ports(FILE *out)
 	      "  log=PATH         output is appended to the file PATH\n"
 	      "  unix:PATH        a UNIX socket at PATH, one client at a time\n"
 	      "  /dev/...         a terminal or another character device\n"
-	      "Several back ends, separated by commas, all get the output.\n",
+	      "Several back ends, separated by commas, all get the output.\n"
+	      "-l debugexit[,port=N]: a guest that writes V to I/O port N (0xf4) ends the machine with\n"
+	      "status V * 2 + 1 (modulo 256).\n",
 	        out);
 }
 

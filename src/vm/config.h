@@ -18,6 +18,8 @@
 #define CONFIG_CODE_CACHE_MAX (2 * GiB)
 #define CONFIG_MEM_DEFAULT (256 * MiB)
 #define CONFIG_LPC_PORTS 2
+#define CONFIG_DEBUGEXIT_PORT 0xf4
+#define CONFIG_DEBUGEXIT_PORT_MAX 0x1ffc /* PCI devices have the ports behind */
 #define CONFIG_HOSTCPU_MAX 1023 /* what a cpu_set_t of the C library holds */
 
 enum config_accel { CONFIG_ACCEL_AUTO, CONFIG_ACCEL_KVM, CONFIG_ACCEL_JIT, CONFIG_ACCEL_INTERP };
@@ -51,6 +53,7 @@ struct vm_config {
 	const char *uuid;    /* -U as 8-4-4-4-12 hex digits; NULL: derived */
 	const char *pidfile; /* -F */
 	u16 bvmdebug_port;   /* -g: TCP port of the loopback (console_open_tcp), 0 = off */
+	u16 debugexit_port;  /* -l debugexit: first of its I/O ports, 0 = off */
 
 	bool acpi;          /* -A */
 	bool bvmcons;       /* -b: on stdio, which no other console has then */

@@ -18,7 +18,7 @@ static int check_disk(const char *config, struct err *e)
 	return image_parse(&spec, config, e);
 }
 
-/* The original ignores whatever follows a host bridge; so do scripts. */
+/* The original ignores whatever follows these; so do scripts. */
 static int check_ignored(const char *config, struct err *e)
 {
 	return 0;
@@ -50,7 +50,7 @@ const struct device_type device_types[] = {
                 .description = "virtual network card",
                 .config_help = "BACKEND[,mac=MAC]",
                 .flags = DEVICE_ABSENT},
-        {.name = "virtio-rnd", .description = "source of random numbers", .flags = DEVICE_ABSENT},
+        {.name = "virtio-rnd", .description = "source of random numbers", .check = check_ignored},
         {.name = "ahci-cd",
                 .description = "SATA CD-ROM drive",
                 .config_help = "PATH",

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "console/console.h"
 #include "dev/bvmport.h"
+#include "dev/debugexit.h"
 #include "dev/hpet.h"
 #include "dev/i8254.h"
 #include "dev/i8259.h"
@@ -59,6 +60,8 @@ struct machine {
 	struct pci_host pci;
 	struct serial com[CONFIG_LPC_PORTS];
 	struct relay bvmcons, bvmdebug;
+	struct debugexit debugexit;
+	bool has_debugexit;
 	struct slots *slots;
 	struct slot_dev *lpc;
 	unsigned built; /* stages of chips[] that were constructed */
@@ -178,6 +181,14 @@ static void cf9_write(void *opaque, u8 val)
 	struct machine *m = opaque;
 
 	pm_reset_write(&m->pm, val);
+}
+
+/* Only the low byte of an exit status reaches whoever waits for us. */
+static void debug_exit(void *opaque, u32 value)
+{
+	struct machine *m = opaque;
+
+	vm_stop(m->vm, (int)((value << 1 | 1) & 0xff));
 }
 
 /* -e */
@@ -372,6 +383,41 @@ static int build_chips(struct machine *m, struct err *e)
 	return 0;
 }
 
+/* --- -l debugexit --- */
+
+/* Ports that are built later, and after files have been opened, must not find theirs taken. */
+static bool port_taken(const struct machine *m, u16 port, u16 len)
+{
+	const struct vm_config *c = m->vm->config;
+	const u16 later[][2] = {{com_table[0].port, UART_PORTS}, {com_table[1].port, UART_PORTS},
+	        {c->bvmcons ? BVMCONS_PORT : 0, 4}, {c->bvmdebug_port ? BVMDEBUG_PORT : 0, 4}};
+
+	for (unsigned n = 0; n < ARRAY_SIZE(later); n++)
+		if (later[n][0] && port < later[n][0] + later[n][1] && later[n][0] < port + len)
+			return true;
+	return false;
+}
+
+static int build_debugexit(struct machine *m, struct err *e)
+{
+	const struct debugexit_config c = {.ports = &m->vm->ports,
+	        .port = m->vm->config->debugexit_port,
+	        .event = debug_exit,
+	        .opaque = m};
+	int rc;
+
+	if (!c.port)
+		return 0;
+	rc = port_taken(m, c.port, DEBUGEXIT_PORTS) ? -EEXIST : debugexit_init(&m->debugexit, &c);
+	if (rc == -EEXIST)
+		return err_usage(
+		        e, "-l debugexit,port=0x%x: another device of the board has these ports", c.port);
+	if (rc < 0)
+		return err_errno(e, rc, "-l debugexit");
+	m->has_debugexit = true;
+	return 0;
+}
+
 /* --- PCI devices --- */
 
 static int build_slots(struct machine *m, struct err *e)
@@ -430,6 +476,8 @@ int machine_create(struct vm *vm, struct machine **out, struct err *e)
 	m->vm = vm;
 	m->own_irqchips = !vm->accel->owns_irqchips;
 	rc = build_chips(m, e);
+	if (rc == 0)
+		rc = build_debugexit(m, e);
 	if (rc == 0)
 		rc = build_slots(m, e);
 	if (rc == 0)
@@ -603,6 +651,8 @@ void machine_destroy(struct machine *m)
 	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++)
 		serial_fini(&m->com[n]);
 	slots_destroy(m->slots);
+	if (m->has_debugexit)
+		debugexit_fini(&m->debugexit);
 	while (m->built)
 		chips[--m->built].drop(m);
 	free(m);

@@ -38,6 +38,7 @@ struct slot_dev {
 };
 
 extern const struct slot_ops slot_hostbridge, slot_amd_hostbridge, slot_lpc, slot_dummy, slot_virtio_blk;
+extern const struct slot_ops slot_virtio_rnd;
 
 /* Builds all devices of vm's configuration, in order, and puts them on the bus. -errno and e. */
 int slots_create(struct slots **out, struct vm *vm, struct pci_host *host, struct err *e);

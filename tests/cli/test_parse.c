@@ -133,6 +133,8 @@ static void describe(struct text *t, const struct vm_config *c)
 		add(t, "pidfile=%s", c->pidfile);
 	if (c->bvmdebug_port)
 		add(t, "gdb=%u", c->bvmdebug_port);
+	if (c->debugexit_port)
+		add(t, "exit=0x%x", c->debugexit_port);
 	add(t, "%s", c->kernel);
 	if (c->initrd)
 		add(t, "+%s", c->initrd);
@@ -246,6 +248,9 @@ static const struct good {
         {"-s 31,lpc -l com1,stdio -l com1" K, "0:31:0=lpc k"},
         {"-s 31,lpc -l com1" K, "0:31:0=lpc k"},
         {"-l com1" K, "k"},
+        {"-l debugexit" K, "exit=0xf4 k"},
+        {"-l debugexit,port=0x501" K, "exit=0x501 k"},
+        {"-l debugexit,port=8188" K, "exit=0x1ffc k"},
         /* -p -g -F -U --accel */
         {"-p 0:3" K, "pin0=3 k"},
         {"-c 2 -p 1:1023 -p 0:0" K, "cpus=2 pin0=0 pin1=1023 k"},
@@ -399,6 +404,11 @@ static const struct bad {
         {"-l ''" K, "-l : unknown port (-l help lists them)"},
         {"-l bootrom,x" K, "-l bootrom: this version has no firmware images; it boots Linux kernels: "
                            "-f kexec,KERNEL[,INITRD[,CMDLINE]]"},
+        {"-l debugexit,port=0x1ffd" K, "-l debugexit,port=0x1ffd: the port must be 1 to 0x1ffc"},
+        {"-l debugexit,port=0" K, "-l debugexit,port=0: the port must be 1 to 0x1ffc"},
+        {"-l debugexit,port=" K, "-l debugexit,port=: the port must be 1 to 0x1ffc"},
+        {"-l debugexit,0xf4" K, "-l debugexit,0xf4: the only option is port=N"},
+        {"-l debugexi" K, "-l debugexi: unknown port: did you mean debugexit? (-l help lists them)"},
         {"-l com1," K, "-l com1,a back end is missing (-l help lists them)"},
         {"-l com1,stdoi" K, "-l com1,stdoi: unknown back end: did you mean stdio?"},
         {"-l com1,stdio,stdio" K, "-l com1,stdio: named twice"},

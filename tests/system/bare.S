@@ -27,6 +27,8 @@ _start:
 	je	triple
 	cmp	$'e', %cl
 	je	hole
+	cmp	$'d', %cl
+	je	debugexit
 halt:	cli
 3:	hlt
 	jmp	3b
@@ -49,6 +51,11 @@ port92:	mov	$1, %al
 triple:	lidt	noidt(%rip)
 	xor	%edx, %edx
 	div	%edx
+debugexit:
+	mov	$0xdead15, %eax
+	mov	$0xf4, %dx
+	out	%eax, %dx
+	jmp	cf9
 hole:	mov	$0x5555, %dx
 	in	%dx, %al
 	jmp	cf9

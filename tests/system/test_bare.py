@@ -43,6 +43,21 @@ def test_strict_ports(bare, accel):
     assert run(bare, accel, "poweroff", "-e").returncode == 1
 
 
+@pytest.mark.parametrize("accel", ACCELS)
+def test_debugexit(bare, accel):
+    """The low byte of 2 * value + 1, and nothing special at that port without the device."""
+    done = run(bare, accel, "debugexit", "-l", "debugexit")
+    assert (done.returncode, done.stdout, done.stderr) == (0x15 * 2 + 1, GREETING, b"")
+    assert run(bare, accel, "debugexit", "-l", "debugexit,port=0x501").returncode == 0
+
+
+@pytest.mark.parametrize("port", ["0x3f6", "0x2ff", "0x71", "0xcfc"])
+def test_debugexit_port_taken(bare, port):
+    done = run(bare, "interp", "debugexit", "-l", f"debugexit,port={port}")
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert port.encode() in done.stderr
+
+
 def test_halt_of_all_cpus(bare):
     """CPUs that were never started do not count."""
     assert run(bare, "jit", "halt", "-c", "4").returncode == HALTED
