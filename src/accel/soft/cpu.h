@@ -116,7 +116,7 @@ struct jit;
  * The translator's part (jit/jit.h). Translated code reaches the CPU through the GS base and finds the
  * host code of an indirect branch's target by its address in jc_*, one table per privilege index.
  */
-#define JC_SIZE 16384u
+#define JC_SIZE 65536u
 #define JIT_STACK (64 * KiB)
 #define JIT_FSAVE 108
 #define JC_NIDX 3 /* MMU_KERNEL, MMU_KERNEL_AC, MMU_USER */
@@ -130,12 +130,12 @@ struct jit_cpu {
 	u64 tmp, tmp2; /* inside one instruction */
 	u32 ax;        /* arithmetic flags as LAHF and SETO AL leave them */
 	u32 host_mxcsr;
-	u32 inside;  /* atomic: executes translated code */
-	u32 epoch;   /* atomic: counts exits from it */
-	u64 gen;     /* of the code cache that jc_* and resumption addresses are from */
-	void *stack; /* of the handler of host faults */
-	u64 insn[8]; /* struct insn of a callout */
-	u32 x87;     /* x87 state is in the host's unit while translated code runs */
+	u32 inside;      /* atomic: executes translated code */
+	u32 epoch;       /* atomic: counts exits from it */
+	u64 gen;         /* of the code cache that jc_* and resumption addresses are from */
+	void *stack;     /* of the handler of host faults */
+	u64 insn[8];     /* struct insn of a callout */
+	u32 x87;         /* x87 state is in the host's unit while translated code runs */
 	bool only_known; /* tests: translated code finds no targets by itself */
 	u8 fsave[JIT_FSAVE];
 	u32 jc_key[JC_NIDX];

@@ -25,10 +25,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CODE_DEFAULT (192 * MiB) /* half of it for records; used as far as there is code */
+#define CODE_DEFAULT (192 * MiB) /* code and records together; used as far as there is code */
 #define CODE_MIN (1 * MiB)
-#define CODE_HEADROOM (96 * KiB) /* the largest block, with room to spare */
-#define ARENA_HEADROOM (64 * KiB)
+#define BLOCK_MAX (160 * KiB) /* the largest block with its records, and room to spare */
 
 /* low: below 2 GiB if there is room, so that emitted code names records in 5 bytes less. */
 static void *reserve(u64 bytes, bool low)
@@ -55,14 +54,15 @@ static int map_code(struct jit *j, struct err *e)
 static int map_records(struct jit *j, struct err *e)
 {
 	j->pages = j->mem->span >> PAGE_SHIFT;
-	j->arena_size = j->size;
 	j->order_size = (u32)(j->size / 128);
-	j->arena = reserve(j->arena_size, true);
+	j->arena = reserve(j->size, true);
+	j->sites = reserve(j->size, true);
 	j->page = reserve(j->pages * sizeof(*j->page), false);
 	j->whint = reserve(j->pages * sizeof(*j->whint), false);
 	j->order = reserve(j->order_size * sizeof(*j->order), false);
-	if (!j->arena || !j->page || !j->whint || !j->order)
+	if (!j->arena || !j->sites || !j->page || !j->whint || !j->order)
 		return err_errno(e, -ENOMEM, "cannot allocate the translator's tables");
+	j->arena_used = 8;
 	return 0;
 }
 
@@ -70,7 +70,7 @@ int jit_cache_create(struct jit *j, u64 bytes, struct err *e)
 {
 	int rc;
 
-	j->size = ALIGN_UP(bytes ? MAX(bytes, CODE_MIN) : CODE_DEFAULT, PAGE_SIZE) / 2;
+	j->size = ALIGN_UP(bytes ? MAX(bytes, CODE_MIN) : CODE_DEFAULT, PAGE_SIZE);
 	rc = map_code(j, e);
 	if (rc == 0)
 		rc = map_records(j, e);
@@ -87,16 +87,21 @@ void jit_cache_destroy(struct jit *j)
 {
 	unmap(j->rw, j->size);
 	unmap(j->rx, j->size);
-	unmap(j->arena, j->arena_size);
+	unmap(j->arena, j->size);
+	unmap(j->sites, j->size);
 	unmap(j->page, j->pages * sizeof(*j->page));
 	unmap(j->whint, j->pages * sizeof(*j->whint));
 	unmap(j->order, j->order_size * sizeof(*j->order));
 }
 
+u64 jit_cache_used(const struct jit *j)
+{
+	return j->used + j->arena_used + j->nsites * sizeof(*j->sites);
+}
+
 bool jit_cache_full(const struct jit *j)
 {
-	return j->used + CODE_HEADROOM > j->size || j->arena_used + ARENA_HEADROOM > j->arena_size ||
-	       j->norder == j->order_size;
+	return jit_cache_used(j) + BLOCK_MAX > j->size || j->norder == j->order_size;
 }
 
 void *jit_arena(struct jit *j, u64 bytes)
@@ -104,25 +109,33 @@ void *jit_arena(struct jit *j, u64 bytes)
 	u8 *p = j->arena + j->arena_used;
 
 	bytes = ALIGN_UP(bytes, 8);
-	if (bytes > j->arena_size - j->arena_used)
+	if (bytes > j->size - j->arena_used)
 		return NULL;
 	j->arena_used += bytes;
 	return p;
+}
+
+struct site *jit_site(struct jit *j)
+{
+	if ((j->nsites + 1) * sizeof(*j->sites) > j->size)
+		return NULL;
+	memset(&j->sites[j->nsites], 0, sizeof(*j->sites));
+	return &j->sites[j->nsites++];
 }
 
 /* --- the table --- */
 
 static unsigned tb_hash(u64 gpa, u32 key)
 {
-	return (unsigned)((gpa ^ gpa >> 14 ^ (u64)key * 0x9e37) & (TB_HASH - 1));
+	return (unsigned)((gpa + ((u64)key << 40)) * 0x9e3779b97f4a7c15ull >> (64 - TB_HASH_BITS));
 }
 
 struct tb *jit_find(struct jit *j, u64 gpa, u32 key)
 {
-	struct tb *b = __atomic_load_n(&j->hash[tb_hash(gpa, key)], __ATOMIC_ACQUIRE);
+	struct tb *b = jit_tb(j, __atomic_load_n(&j->hash[tb_hash(gpa, key)], __ATOMIC_ACQUIRE));
 
 	while (b && (b->gpa != gpa || b->key != key))
-		b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE);
+		b = jit_tb(j, __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE));
 	return b;
 }
 
@@ -130,58 +143,60 @@ void jit_insert(struct jit *j, struct tb *b)
 {
 	unsigned h = tb_hash(b->gpa, b->key);
 	u64 page = b->gpa >> PAGE_SHIFT;
+	ref r = jit_ref(j, b);
 
 	b->page_next = j->page[page];
-	j->page[page] = b;
-	if (b->gpa2 != TB_ONE_PAGE) {
-		b->page2_next = j->page[b->gpa2 >> PAGE_SHIFT];
-		j->page[b->gpa2 >> PAGE_SHIFT] = b;
+	j->page[page] = r;
+	if (b->page2 != TB_ONE_PAGE) {
+		b->page2_next = j->page[b->page2];
+		j->page[b->page2] = r;
 	}
-	j->order[j->norder] = b;
+	j->order[j->norder] = r;
 	__atomic_store_n(&j->norder, j->norder + 1, __ATOMIC_RELEASE);
 	b->hash_next = j->hash[h];
-	__atomic_store_n(&j->hash[h], b, __ATOMIC_RELEASE);
+	__atomic_store_n(&j->hash[h], r, __ATOMIC_RELEASE);
 }
 
 /* The block whose code contains pc. No lock: blocks are appended in the order of their addresses. */
 struct tb *jit_tb_at(struct jit *j, const u8 *pc)
 {
 	u32 lo = 0, hi = __atomic_load_n(&j->norder, __ATOMIC_ACQUIRE);
+	place at = jit_place(j, pc);
 
 	while (lo < hi) {
 		u32 mid = lo + (hi - lo) / 2;
 
-		if (j->order[mid]->code <= pc)
+		if (jit_tb(j, j->order[mid])->code <= at)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
 	if (lo == 0)
 		return NULL;
-	struct tb *b = j->order[lo - 1];
-	return (u64)(pc - b->code) < b->code_len ? b : NULL;
+	struct tb *b = jit_tb(j, j->order[lo - 1]);
+	return at - b->code < b->code_len ? b : NULL;
 }
 
 /* --- links --- */
 
 /* One aligned store: a CPU that jumps meanwhile goes to the old or to the new place. */
-static void point(struct jit *j, struct xit *x, const u8 *to)
+static void point(struct jit *j, struct xit *x, place to)
 {
-	u32 *hole = (u32 *)(void *)(x->hole - j->rx + j->rw);
+	u32 *hole = (u32 *)(void *)(j->rw + x->hole);
 
-	__atomic_store_n(hole, (u32)(to - (x->hole + 4)), __ATOMIC_RELEASE);
+	__atomic_store_n(hole, to - (x->hole + 4), __ATOMIC_RELEASE);
 }
 
 void jit_link(struct jit *j, struct xit *x, struct tb *target)
 {
-	if (x->target || target->dead || x->src->dead)
+	unsigned flags = x->flags & target->prefers ? target->prefers : x->flags;
+
+	if (x->target || target->dead || jit_tb(j, x->src)->dead)
 		return;
-	x->target = target;
+	x->target = jit_ref(j, target);
 	x->next_in = target->in;
-	target->in = x;
-	point(j, x,
-	        (x->flags & target->prefers ? target->prefers : x->flags) == FLAGS_HOST ? target->entry_h
-	                                                                                : target->entry_a);
+	target->in = jit_ref(j, x);
+	point(j, x, target->code + (flags == FLAGS_HOST ? target->entry_h : target->entry_a));
 }
 
 /* The tag of an empty slot is an address that belongs to another one. */
@@ -192,10 +207,10 @@ static void jc_drop(struct cpu *c, unsigned idx, unsigned i)
 
 static void unhash(struct jit *j, struct tb *b)
 {
-	struct tb **at = &j->hash[tb_hash(b->gpa, b->key)];
+	ref *at = &j->hash[tb_hash(b->gpa, b->key)], r = jit_ref(j, b);
 
-	while (*at && *at != b)
-		at = &(*at)->hash_next;
+	while (*at && *at != r)
+		at = &jit_tb(j, *at)->hash_next;
 	if (*at)
 		__atomic_store_n(at, b->hash_next, __ATOMIC_RELEASE);
 }
@@ -214,11 +229,11 @@ static void kill(struct jit *j, struct tb *b)
 		return;
 	__atomic_store_n(&b->dead, true, __ATOMIC_SEQ_CST);
 	unhash(j, b);
-	for (struct xit *x = b->in; x; x = x->next_in) {
+	for (struct xit *x = jit_xit(j, b->in); x; x = jit_xit(j, x->next_in)) {
 		point(j, x, x->stub);
-		x->target = NULL;
+		x->target = 0;
 	}
-	b->in = NULL;
+	b->in = 0;
 	*jit_heat(j, b->gpa) = 0; /* what is rewritten again and again is interp's */
 	j->stat[JIT_KILLED]++;
 }
@@ -229,7 +244,7 @@ void jit_drop(struct jit *j, struct tb *b)
 	forget_lookups(j);
 }
 
-static struct tb *next_of_page(const struct tb *b, u64 page)
+static ref next_of_page(const struct tb *b, u64 page)
 {
 	return b->gpa >> PAGE_SHIFT == page ? b->page_next : b->page2_next;
 }
@@ -240,15 +255,11 @@ void jit_code_written(void *opaque, u64 page)
 	struct jit *j = opaque;
 
 	pthread_mutex_lock(&j->lock);
-	for (struct tb *b = j->page[page]; b;) {
-		struct tb *next = next_of_page(b, page);
-
-		kill(j, b);
-		b = next;
-	}
+	for (ref r = j->page[page]; r; r = next_of_page(jit_tb(j, r), page))
+		kill(j, jit_tb(j, r));
 	if (j->page[page])
 		forget_lookups(j);
-	j->page[page] = NULL;
+	j->page[page] = 0;
 	pthread_mutex_unlock(&j->lock);
 }
 
@@ -282,19 +293,19 @@ void jit_flush(struct jit *j, struct cpu *self)
 	for (unsigned n = 0; n < j->ncpus; n++)
 		if (j->cpus[n] && j->cpus[n] != self)
 			wait_out(j->cpus[n]);
-	for (unsigned n = 0; n < TB_HASH; n++)
-		j->hash[n] = NULL;
+	memset(j->hash, 0, sizeof(j->hash));
 	for (u32 n = 0; n < j->norder; n++) {
-		struct tb *b = j->order[n];
+		const struct tb *b = jit_tb(j, j->order[n]);
 
-		j->page[b->gpa >> PAGE_SHIFT] = NULL;
-		if (b->gpa2 != TB_ONE_PAGE)
-			j->page[b->gpa2 >> PAGE_SHIFT] = NULL;
+		j->page[b->gpa >> PAGE_SHIFT] = 0;
+		if (b->page2 != TB_ONE_PAGE)
+			j->page[b->page2] = 0;
 	}
 	__atomic_store_n(&j->norder, 0, __ATOMIC_RELEASE);
 	j->used = j->start;
-	madvise(j->arena, j->arena_size, MADV_DONTNEED); /* zero again */
-	j->arena_used = 0;
+	madvise(j->arena, j->size, MADV_DONTNEED); /* zero again */
+	j->arena_used = 8;
+	j->nsites = 0;
 	j->stat[JIT_FLUSHES]++;
 	__atomic_fetch_add(&j->gen, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&j->stop, 0, __ATOMIC_SEQ_CST);
@@ -321,7 +332,7 @@ void jc_learn(struct cpu *c, u64 va, const struct tb *b)
 {
 	unsigned idx = c->mmu_idx, h = jc_hash(va);
 
-	__atomic_store_n(&c->jit.jc_host[idx][h], (u64)b->entry_a, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->jit.jc_host[idx][h], tb_entry_a(c->jit.j, b), __ATOMIC_RELAXED);
 	__atomic_store_n(&c->jit.jc_tag[idx][h], va, __ATOMIC_RELEASE);
 	__atomic_fetch_or(&c->jit.jc_used[idx][h / 64], BIT64(h % 64), __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&b->dead, __ATOMIC_SEQ_CST))
@@ -342,11 +353,11 @@ u64 jit_find_target(struct cpu *c, u64 va)
 	if (c->slow || __atomic_load_n(&c->request, __ATOMIC_RELAXED) || t->x[n] != (va & ~(PAGE_SIZE - 1)))
 		return 0;
 	b = jit_find(j, t->host[n] - (u64)j->mem->base + (va & (PAGE_SIZE - 1)), jit_key(c));
-	if (!b || b->gpa2 != TB_ONE_PAGE || c->jit.only_known)
+	if (!b || b->page2 != TB_ONE_PAGE || c->jit.only_known)
 		return 0;
 	jc_learn(c, va, b);
 	c->jit.vpage = va & ~(PAGE_SIZE - 1);
-	return (u64)b->entry_a;
+	return tb_entry_a(j, b);
 }
 
 /* Is there still an execute tag for code at va, and for the page that it may cross into? */

@@ -181,8 +181,11 @@ static void emit_miss(struct jit *j, struct as *a)
 	fail = as_jcc_hole(a, CC_E);
 	reload(a);
 	as_flags_from_ax(a);
+	as_ld32(a, S1, as_at(S2, offsetof(struct site, retry)));
+	as_imm(a, S2, (u64)j->rx);
+	as_lea(a, S2, (struct as_mem){.base = S2, .index = S1});
 	as_ld(a, S1, as_gs(CPU_JIT(aux)));
-	as_jmp_mem(a, as_at(S2, offsetof(struct site, retry)));
+	as_bytes(a, "\x41\xff\xe3", 3); /* JMP R11 */
 	as_bind(a, fail);
 	reload(a);
 	as_ld(a, S1, as_gs(CPU_JIT(aux)));
@@ -223,7 +226,6 @@ void glue_emit(struct jit *j)
 	emit_miss(j, &a);
 	emit_find(j, &a);
 	assert(!a.full);
-	j->glue.end = as_here(&a);
 	j->start = ALIGN_UP((u64)(a.p - j->rw), 64);
 	j->used = j->start;
 }

@@ -34,17 +34,18 @@ static __thread u64 old_mask;
 static const struct site *site_at(struct jit *j, const u8 *pc)
 {
 	struct tb *b;
-	u32 off;
+	place at;
 
 	if (pc < j->rx || pc >= j->rx + j->size)
 		return NULL;
 	b = jit_tb_at(j, pc);
-	if (!b)
-		return NULL;
-	off = (u32)(pc - b->code);
-	for (u32 n = 0; n < b->nsites; n++)
-		if (off >= b->sites[n].from && off < b->sites[n].to)
-			return &b->sites[n];
+	at = jit_place(j, pc);
+	for (u32 n = 0; b && n < b->nsites; n++) {
+		const struct site *s = &j->sites[b->site + n];
+
+		if (at - s->from < s->span)
+			return s;
+	}
 	return NULL;
 }
 

@@ -9,7 +9,6 @@
 struct jit;
 
 /* Can this host run translated code? 0 or -ENOTSUP with the reason. */
-int jit_supported(struct err *e);
 
 /*
  * cfg: code_cache, hot and perf_map are used. The machine's memory tells the translator about writes to code

@@ -56,49 +56,64 @@ static_assert(REG_ZERO == 16, "guest numbers 0..15 are registers");
 
 struct tb;
 
+/*
+ * There are millions of records, so they are small: they name each other by references into the arena and
+ * host code by its place in the cache. 0 is nobody: the arena begins with an empty record, the cache with
+ * the glue.
+ */
+typedef u32 ref;   /* of a record in the arena: jit_tb, jit_xit */
+typedef u32 place; /* executable address - jit.rx */
+
 /* A place where a block is left for another one in the same page. Emitted code names it. */
 struct xit {
-	struct tb *src, *target;
-	struct xit *next_in; /* of the same target */
-	u8 *hole;            /* its displacement, executable address; aligned to 4 */
-	u8 *stub;            /* where it points while it has no target */
-	u16 off;             /* of the target in its page */
-	u8 flags;            /* FLAGS_HOST or FLAGS_AX: which entry it takes */
+	ref src, target; /* blocks */
+	ref next_in;     /* exit to the same target */
+	place hole;      /* its displacement; aligned to 4 */
+	place stub;      /* where it points while it has no target */
+	u16 off;         /* of the target in its page */
+	u8 flags;        /* FLAGS_HOST or FLAGS_AX: which entry it takes */
 };
 
-/* A place where one guest instruction may need C code. */
+/* A place where one guest instruction may need C code. Emitted code names it. */
 struct site {
-	u64 retry; /* executable address: translate the address again */
-	u64 after; /* behind the instruction */
-	struct tb *tb;
-	const struct insn *insn; /* of a callout, else NULL */
-	u32 from, to; /* emitted bytes [from, to) of the block in which a host fault is this instruction's */
-	u16 off;      /* of the instruction in the page */
+	ref tb;
+	ref insn; /* struct insn of a callout */
+	union {
+		place retry; /* translate the address again */
+		s32 undo;    /* of a branch: add it to RSP if the branch faults */
+	};
+	place after; /* behind the instruction */
+	place from;  /* a host fault in the next span bytes is this instruction's */
+	u16 span;
+	u16 off; /* of the instruction in the page */
 	u8 len;
-	u8 flags;  /* where they are in [from, to) */
+	u8 flags;  /* where they are in [from, from + span) */
 	u8 access; /* the one that missed: MMU_ACCESS(size, write) */
-	s32 undo;  /* of a branch: add it to RSP if the branch faults */
 };
+static_assert(sizeof(struct xit) == 24 && sizeof(struct site) == 28, "as small as it can be");
 
 struct tb {
-	u64 gpa, gpa2; /* gpa2: page of the last bytes of a block that crosses, or TB_ONE_PAGE */
+	u64 gpa;
+	u32 page2; /* page number of the last bytes of a block that crosses, or TB_ONE_PAGE */
 	u32 key;
-	u32 len; /* guest bytes */
-	struct tb *hash_next, *page_next, *page2_next;
-	u8 *code, *entry_a, *entry_h;
+	ref hash_next, page_next, page2_next;
+	ref in; /* exits that lead here */
+	place code;
 	u32 code_len;
-	u32 nsites;
-	struct site *sites;
-	struct xit *in; /* exits that lead here */
+	u32 site; /* index of its first one */
+	u16 nsites;
+	u16 len;             /* guest bytes */
+	u8 entry_a, entry_h; /* distances from code */
+	u8 prefers;          /* FLAGS_HOST or FLAGS_AX: the entry that leads straight into the body */
+	u8 ninsns;
 	bool dead;
-	u8 prefers; /* FLAGS_HOST or FLAGS_AX: the entry that leads straight into the body */
-	u16 ninsns;
 };
-#define TB_ONE_PAGE (~0ull)
+#define TB_ONE_PAGE (~0u)
 
 /* --- the cache --- */
 
-#define TB_HASH 262144u
+#define TB_HASH_BITS 19
+#define TB_HASH (1u << TB_HASH_BITS)
 
 struct glue {
 	u8 *enter;           /* int enter(void): to jit.target; returns enum exit_kind */
@@ -107,7 +122,6 @@ struct glue {
 	u8 *x87;    /* r11: struct site: load the unit, then go on at its retry address; flags in AX */
 	u8 *lookup; /* r10: guest address; r11: struct site of the branch, or 0 */
 	u8 *miss;   /* r10: guest address, r11: struct site; flags in AX */
-	u8 *end;
 };
 
 enum exit_kind { EXIT_LINK, EXIT_SITE, EXIT_LOOKUP, EXIT_X87 };
@@ -117,16 +131,18 @@ enum tr_why { TR_FULL, TR_CROSSES }; /* why there is no translation */
 struct jit {
 	pthread_mutex_t lock;
 	struct mem *mem;
-	u8 *rw, *rx; /* the same memory, writable and executable */
-	u64 size;
+	u8 *rw, *rx;     /* the same memory, writable and executable */
+	u64 size;        /* of each of code, arena and sites; also what they may use together */
 	u64 start, used; /* behind the glue; next free byte */
 	u8 *arena;
-	u64 arena_size, arena_used;
-	struct tb *hash[TB_HASH];
-	struct tb **page; /* blocks by guest page, sparse */
-	u32 *whint;       /* by guest page: which TLB slot of which CPU may write there; sparse */
+	u64 arena_used;
+	struct site *sites;
+	u32 nsites;
+	ref hash[TB_HASH];
+	ref *page;  /* blocks by guest page, sparse */
+	u32 *whint; /* by guest page: which TLB slot of which CPU may write there; sparse */
 	u64 pages;
-	struct tb **order; /* blocks by address of code */
+	ref *order; /* blocks by address of code */
 	u32 norder, order_size;
 	struct glue glue;
 	u64 gen;  /* atomic: counts emptyings */
@@ -143,12 +159,43 @@ struct jit {
 	u8 *heat;       /* how often a block was met, by a hash of its address; racy */
 };
 
+static inline void *jit_record(const struct jit *j, ref r)
+{
+	return j->arena + (u64)r * 8;
+}
+static inline struct tb *jit_tb(const struct jit *j, ref r) /* NULL for 0 */
+{
+	return r ? jit_record(j, r) : NULL;
+}
+static inline struct xit *jit_xit(const struct jit *j, ref r)
+{
+	return r ? jit_record(j, r) : NULL;
+}
+static inline ref jit_ref(const struct jit *j, const void *record)
+{
+	return (ref)(((const u8 *)record - j->arena) / 8);
+}
+static inline place jit_place(const struct jit *j, const u8 *p)
+{
+	return (place)(p - j->rx);
+}
+static inline u64 jit_address(const struct jit *j, place p)
+{
+	return (u64)(j->rx + p);
+}
+static inline u64 tb_entry_a(const struct jit *j, const struct tb *b)
+{
+	return jit_address(j, b->code + b->entry_a);
+}
+
 /* cache.c */
 int jit_cache_create(struct jit *j, u64 bytes, struct err *e);
 void jit_cache_destroy(struct jit *j);
 bool jit_cache_full(const struct jit *j);
 void jit_code_written(void *opaque, u64 page);
+u64 jit_cache_used(const struct jit *j);   /* bytes of code and records */
 void *jit_arena(struct jit *j, u64 bytes); /* zeroed, aligned to 8; NULL when full */
+struct site *jit_site(struct jit *j);      /* the next one, zeroed; NULL when full */
 struct tb *jit_find(struct jit *j, u64 gpa, u32 key);
 void jit_insert(struct jit *j, struct tb *b);
 void jit_link(struct jit *j, struct xit *x, struct tb *target);
@@ -179,7 +226,8 @@ void x87_from_host(struct cpu *c);
 /* glue.c */
 void glue_emit(struct jit *j);
 
-/* translate.c: lock held. NULL: see jit.why. */
+/* translate.c: lock held. NULL: see jit.why. gpa2: the page that the first instruction crosses into. */
+#define JIT_ONE_PAGE (~0ull)
 struct tr *jit_tr_create(void);
 struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 key);
 

@@ -38,6 +38,6 @@ void perf_map_add(struct jit *j, const struct cpu *c, const struct tb *b)
 {
 	u64 va = (cpu_rip(c) & ~(PAGE_SIZE - 1)) | (b->gpa & (PAGE_SIZE - 1));
 
-	fprintf(j->perf_map, "%llx %x %s_%llx\n", (unsigned long long)b->code, b->code_len,
+	fprintf(j->perf_map, "%llx %x %s_%llx\n", (unsigned long long)jit_address(j, b->code), b->code_len,
 	        b->key & HF_CPL ? "user" : "kernel", (unsigned long long)va);
 }

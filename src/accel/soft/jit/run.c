@@ -36,7 +36,7 @@ static_assert(FL_OF == 1 << 11 && (FL_ARITH & ~FL_OF) == 0xd5, "LAHF's bits");
 
 /* --- set-up --- */
 
-int jit_supported(struct err *e)
+static int supported(struct err *e)
 {
 	__builtin_cpu_init();
 	if (!__builtin_cpu_supports("bmi2"))
@@ -44,15 +44,10 @@ int jit_supported(struct err *e)
 	return 0;
 }
 
-static void written(void *opaque, u64 page)
-{
-	jit_code_written(opaque, page);
-}
-
 int jit_create(struct jit **out, struct mem *mem, const struct accel_config *cfg, struct err *e)
 {
 	struct jit *j;
-	int rc = jit_supported(e);
+	int rc = supported(e);
 
 	if (rc < 0)
 		return rc;
@@ -76,7 +71,7 @@ int jit_create(struct jit **out, struct mem *mem, const struct accel_config *cfg
 		perf_map_open(j);
 	hostfault_init();
 	mem->code_opaque = j;
-	mem->code_written = written;
+	mem->code_written = jit_code_written;
 	*out = j;
 	return 0;
 }
@@ -129,13 +124,13 @@ void jit_detach(struct jit *j, struct cpu *c)
 
 u64 jit_stat(const struct jit *j, enum jit_stat s)
 {
-	return s == JIT_CODE_USED ? j->used + j->arena_used : j->stat[s];
+	return s == JIT_CODE_USED ? jit_cache_used(j) : j->stat[s];
 }
 
 /* --- finding --- */
 
 /* Where execution may go on: host code, good while the cache's generation is gen. */
-struct place {
+struct target {
 	u64 code, gen;
 	struct tb *tb;
 };
@@ -167,9 +162,9 @@ static struct tb *find(struct jit *j, struct cpu *c, u64 gpa, bool make, bool *c
 
 	pthread_mutex_lock(&j->lock);
 	b = jit_find(j, gpa, jit_key(c));
-	*crosses = b && b->gpa2 != TB_ONE_PAGE;
+	*crosses = b && b->page2 != TB_ONE_PAGE;
 	if (!b && make) {
-		b = translate(j, c, gpa, TB_ONE_PAGE);
+		b = translate(j, c, gpa, JIT_ONE_PAGE);
 		*crosses = !b && j->why == TR_CROSSES;
 	}
 	*gen = j->gen;
@@ -184,7 +179,7 @@ static struct tb *find_crossing(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2,
 
 	pthread_mutex_lock(&j->lock);
 	b = jit_find(j, gpa, jit_key(c));
-	if (b && b->gpa2 != gpa2) {
+	if (b && b->page2 != gpa2 >> PAGE_SHIFT) {
 		jit_drop(j, b);
 		b = NULL;
 	}
@@ -196,7 +191,7 @@ static struct tb *find_crossing(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2,
 }
 
 /* The translation of what is at rip. False: it is interp's, or not hot yet. Raises faults of the fetch. */
-static bool locate(struct cpu *c, u64 rip, bool always, struct place *p)
+static bool locate(struct cpu *c, u64 rip, bool always, struct target *p)
 {
 	struct jit *j = c->jit.j;
 	u64 gpa = mmu_fetch_gpa(c, rip);
@@ -209,18 +204,18 @@ static bool locate(struct cpu *c, u64 rip, bool always, struct place *p)
 		p->tb = find_crossing(j, c, gpa, second_page(c, rip), make, &p->gen);
 	if (!p->tb)
 		return false;
-	p->code = (u64)p->tb->entry_a;
+	p->code = tb_entry_a(j, p->tb);
 	return true;
 }
 
 /* The CPU's table of branch targets learns rip. Its tags are a subset of the TLB's execute tags. */
-static void learn(struct cpu *c, u64 rip, const struct place *p)
+static void learn(struct cpu *c, u64 rip, const struct target *p)
 {
 	struct jit *j = c->jit.j;
 	const struct tlb *t = &c->tlb[c->fetch_idx];
 	bool tagged = t->x[tlb_slot(rip)] == (rip & ~(PAGE_SIZE - 1));
 
-	if (p->tb->gpa2 != TB_ONE_PAGE)
+	if (p->tb->page2 != TB_ONE_PAGE)
 		tagged = tagged && t->x[tlb_slot(rip + PAGE_SIZE)] == (rip & ~(PAGE_SIZE - 1)) + PAGE_SIZE;
 	pthread_mutex_lock(&j->lock);
 	if (tagged && j->gen == p->gen && !p->tb->dead)
@@ -273,13 +268,13 @@ static void copy_record(struct cpu *c, struct way_out *w)
 		w->site = *(const struct site *)c->jit.ptr;
 	}
 	if (w->has_site && w->site.insn) {
-		memcpy(c->jit.insn, w->site.insn, sizeof(struct insn));
+		memcpy(c->jit.insn, jit_record(c->jit.j, w->site.insn), sizeof(struct insn));
 		w->insn = (const struct insn *)(const void *)c->jit.insn;
 	}
 }
 
 /* Executes translated code; false if the place is gone. */
-static bool enter(struct cpu *c, const struct place *p, struct way_out *w)
+static bool enter(struct cpu *c, const struct target *p, struct way_out *w)
 {
 	struct jit *j = c->jit.j;
 	int (*go)(void);
@@ -325,7 +320,7 @@ static bool in_range(const struct range *r, u64 rip)
 }
 
 /* A jump to another block of the page. True: p is where to go on. */
-static bool take_link(struct cpu *c, const struct range *r, const struct way_out *w, struct place *p)
+static bool take_link(struct cpu *c, const struct range *r, const struct way_out *w, struct target *p)
 {
 	struct jit *j = c->jit.j;
 	u64 gen = p->gen;
@@ -341,7 +336,7 @@ static bool take_link(struct cpu *c, const struct range *r, const struct way_out
 	return true;
 }
 
-static bool take_lookup(struct cpu *c, const struct range *r, const struct way_out *w, struct place *p)
+static bool take_lookup(struct cpu *c, const struct range *r, const struct way_out *w, struct target *p)
 {
 	u64 rip = c->jit.aux;
 
@@ -362,17 +357,17 @@ static bool take_lookup(struct cpu *c, const struct range *r, const struct way_o
 }
 
 /* Has the instruction's page of data come into the TLB? Then the block only has to try again. */
-static bool retry_site(struct cpu *c, const struct site *s, struct place *p)
+static bool retry_site(struct cpu *c, const struct site *s, struct target *p)
 {
 	if (!s->retry || !mmu_walk_in(c, c->jit.aux, s->access))
 		return false;
 	c->stat[STAT_ACCESS]++;
-	p->code = s->retry;
+	p->code = jit_address(c->jit.j, s->retry);
 	return true;
 }
 
 /* One instruction by interp. True: the block goes on behind it. */
-static bool take_site(struct cpu *c, const struct range *r, const struct way_out *w, struct place *p)
+static bool take_site(struct cpu *c, const struct range *r, const struct way_out *w, struct target *p)
 {
 	const struct site *s = &w->site;
 	u32 key = jit_key(c);
@@ -388,14 +383,14 @@ static bool take_site(struct cpu *c, const struct range *r, const struct way_out
 		interp_exec(c, w->insn);
 	else
 		interp_insn(c);
-	p->code = s->after;
+	p->code = jit_address(c->jit.j, s->after);
 	/* A block that was forgotten with all others is caught by its generation. */
-	return p->code && cpu_rip(c) == rip + s->len && jit_key(c) == key && !must_attend(c) &&
-	       in_range(r, cpu_rip(c)) && !__atomic_load_n(&s->tb->dead, __ATOMIC_RELAXED);
+	return s->after && cpu_rip(c) == rip + s->len && jit_key(c) == key && !must_attend(c) &&
+	       in_range(r, cpu_rip(c)) && !__atomic_load_n(&jit_tb(c->jit.j, s->tb)->dead, __ATOMIC_RELAXED);
 }
 
 /* By the CPU's table of branch targets, as translated code itself would. */
-static bool known(struct cpu *c, struct place *p)
+static bool known(struct cpu *c, struct target *p)
 {
 	u64 rip = cpu_rip(c);
 	unsigned idx = c->mmu_idx, h = jc_hash(rip);
@@ -412,7 +407,7 @@ static bool known(struct cpu *c, struct place *p)
 /* Runs translated code from RIP as long as nothing else is to be done. False: there is none. */
 static bool run_translated(struct cpu *c, const struct range *r)
 {
-	struct place p;
+	struct target p;
 	struct way_out w = {0};
 	bool on = true;
 
@@ -430,7 +425,7 @@ static bool run_translated(struct cpu *c, const struct range *r)
 		case EXIT_LOOKUP: on = take_lookup(c, r, &w, &p); break;
 		case EXIT_X87:
 			c->jit.x87 = 1;
-			p.code = w.site.retry;
+			p.code = jit_address(c->jit.j, w.site.retry);
 			break;
 		default: on = take_site(c, r, &w, &p); break;
 		}

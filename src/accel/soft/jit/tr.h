@@ -34,11 +34,11 @@ struct ti {
 	u8 cls, fx;
 };
 
-struct slow { /* an access whose check failed */
+struct slow { /* a check failed: glue deals with it */
 	u8 *hole;
 	struct site *site;
-	size_t tag; /* offset of the tag array in struct cpu; 0: the instruction is interp's */
-	bool x87;   /* not an access: the unit must be loaded */
+	const u8 *to;
+	size_t tag; /* S1 is an offset from what this array of the TLB has in slot S2; 0: it is not */
 };
 
 struct cold { /* an exit's stub */
@@ -55,17 +55,21 @@ struct tr {
 	unsigned idx;   /* enum mmu_idx of data accesses */
 	unsigned flags; /* FLAGS_*: where the guest's arithmetic flags are now; 0: dead */
 	unsigned n, at; /* instructions; the current one */
+	u8 code[PAGE_SIZE + INSN_MAX],
+	        again[PAGE_SIZE + INSN_MAX]; /* guest bytes at their places in the page */
 	struct ti t[TR_INSNS];
-	unsigned nsites, insn_sites; /* all; before the current instruction */
 	struct slow slow[TR_SLOWS];
 	unsigned nslow;
 	struct cold cold[TR_EXITS];
 	unsigned ncold;
-	u8 *lookup_hole[2 * TR_EXITS];
-	struct site *lookup_site[2 * TR_EXITS];
+	struct {
+		u8 *unknown, *busy;
+		struct site *site;
+	} lookup[TR_EXITS];
 	unsigned nlookup;
-	bool x87;     /* the unit holds the guest's state */
-	bool give_up; /* the arena is full */
+	struct site no_site; /* stands for one that does not fit */
+	bool x87;            /* the unit holds the guest's state */
+	bool give_up;        /* the arena is full */
 };
 
 static inline struct ti *tr_insn(struct tr *t)
@@ -105,18 +109,19 @@ bool tr_ea_ok(const struct ti *i);      /* tr_ea can do it */
 void tr_ea(struct tr *t, unsigned dst); /* offset of the memory operand; segment base not added */
 void tr_linear(struct tr *t);           /* linear address of the memory operand into S1 */
 void tr_check(struct tr *t, unsigned size, bool write); /* S1: linear -> host address; destroys S2, flags */
+size_t tr_tag(
+        struct tr *t, bool write); /* S1: linear -> offset in its page if the TLB knows that; S2: its slot */
+void tr_slow(struct tr *t, unsigned cc, struct slow s); /* a jump to glue, with S2 = the site */
 struct site *tr_site(struct tr *t);                     /* a record for the current instruction */
 void tr_fault_from(struct tr *t, struct site *s);       /* host faults from here on are the instruction's */
 void tr_fault_to(struct tr *t, struct site *s);
-void tr_load_gpr(struct tr *t, unsigned host, unsigned guest); /* 64 bits */
-void tr_store_gpr(struct tr *t, unsigned guest, unsigned host);
+void tr_load_gpr(struct tr *t, unsigned host, unsigned guest);   /* 64 bits */
 unsigned tr_gpr(struct tr *t, unsigned guest, unsigned scratch); /* a host register with its value */
 void tr_page_plus(struct tr *t, unsigned host, s64 off);         /* guest address, relative to the page */
 
 /* --- plain instructions (tr_copy.c) --- */
 bool tr_copy_ok(const struct tr *t, const struct ti *i);
-unsigned tr_copy_sites(const struct ti *i); /* at most so many records */
-bool tr_is_x87(const struct ti *i);         /* uses x87 or MMX state */
+bool tr_is_x87(const struct ti *i); /* uses x87 or MMX state */
 void tr_copy(struct tr *t);
 
 /* --- special ones (tr_special.c) --- */

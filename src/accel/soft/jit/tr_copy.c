@@ -199,11 +199,6 @@ static bool bit_string(const struct ti *i)
 	       i->d.op[0].type == ZYDIS_OPERAND_TYPE_MEMORY && i->d.op[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
 }
 
-static bool has_mem(const struct ti *i)
-{
-	return i->i.flags & INSN_MEM;
-}
-
 bool tr_is_x87(const struct ti *i)
 {
 	ZydisMnemonic m = i->d.zi.mnemonic;
@@ -469,11 +464,6 @@ static void put(struct tr *t, const struct enc *e)
 	else if (e->has_modrm)
 		as_8(&t->a, (u8)(0xc0 | (e->reg & 7) << 3 | (e->rm & 7)));
 	as_bytes(&t->a, i->bytes + e->imm_at, e->imm_len);
-}
-
-unsigned tr_copy_sites(const struct ti *i)
-{
-	return 1u * has_mem(i) + may_fault(i) + tr_is_x87(i);
 }
 
 static void rotate(struct tr *t, const struct plan *p, u8 n)

@@ -27,7 +27,7 @@ static struct xit *new_exit(struct tr *t, s64 off)
 		return NULL;
 	}
 	assert(t->ncold < TR_EXITS);
-	x->src = t->b;
+	x->src = jit_ref(t->j, t->b);
 	x->off = (u16)off;
 	t->cold[t->ncold++] = (struct cold){.x = x};
 	return x;
@@ -51,23 +51,24 @@ static void link(struct tr *t, int cc, s64 off)
 		as_jcc_hole(&t->a, (unsigned)cc);
 	else
 		as_jmp_hole(&t->a);
-	x->hole = as_here(&t->a) - 4;
+	x->hole = jit_place(t->j, as_here(&t->a)) - 4;
 }
 
 void tr_lookup(struct tr *t, struct site *s)
 {
-	assert(t->nlookup + 2 <= ARRAY_SIZE(t->lookup_hole));
+	unsigned n = t->nlookup++;
+
+	assert(n < ARRAY_SIZE(t->lookup));
+	t->lookup[n].site = s;
 	tr_flags_clobber(t);
 	as_mov32(&t->a, S2, S1);
 	as_shr32(&t->a, S2, 4);
 	as_rr(&t->a, 0, 0x33, S2, S1);                                                         /* XOR */
 	as_alu_imm(&t->a, 0, 4, S2, JC_SIZE - 1);                                              /* AND */
 	as_rm(&t->a, 1, 0x3b, S1, as_gs_index(CPU_JIT(jc_tag) + t->idx * JC_SIZE * 8, S2, 3)); /* CMP */
-	t->lookup_hole[t->nlookup] = as_jcc_hole(&t->a, CC_NE);
-	t->lookup_site[t->nlookup++] = s;
+	t->lookup[n].unknown = as_jcc_hole(&t->a, CC_NE);
 	as_test_gs32(&t->a, REQUEST);
-	t->lookup_hole[t->nlookup] = as_jcc_hole(&t->a, CC_NE);
-	t->lookup_site[t->nlookup++] = s;
+	t->lookup[n].busy = as_jcc_hole(&t->a, CC_NE);
 	as_alu_imm(&t->a, 1, 4, S1, -(s32)PAGE_SIZE);
 	as_st(&t->a, as_gs(CPU_JIT(vpage)), S1);
 	as_jmp_mem(&t->a, as_gs_index(CPU_JIT(jc_host) + t->idx * JC_SIZE * 8, S2, 3));
@@ -124,14 +125,14 @@ struct site *tr_callout_site(struct tr *t)
 		*copy = tr_insn(t)->i;
 	else
 		t->give_up = true;
-	s->insn = copy;
+	s->insn = copy ? jit_ref(t->j, copy) : 0;
 	return s;
 }
 
 void tr_callout_when(struct tr *t, unsigned cc, struct site *s)
 {
-	assert(t->nslow < TR_SLOWS && !(t->flags & FLAGS_HOST));
-	t->slow[t->nslow++] = (struct slow){.hole = as_jcc_hole(&t->a, cc), .site = s};
+	assert(!(t->flags & FLAGS_HOST));
+	tr_slow(t, cc, (struct slow){.site = s, .to = t->j->glue.site_a});
 }
 
 void tr_x87(struct tr *t)
@@ -143,9 +144,8 @@ void tr_x87(struct tr *t)
 	tr_flags_clobber(t);
 	s = tr_site(t);
 	as_test_gs32(&t->a, CPU_JIT(x87));
-	assert(t->nslow < TR_SLOWS);
-	t->slow[t->nslow++] = (struct slow){.hole = as_jcc_hole(&t->a, CC_E), .site = s, .x87 = true};
-	s->retry = (u64)as_here(&t->a);
+	tr_slow(t, CC_E, (struct slow){.site = s, .to = t->j->glue.x87});
+	s->retry = jit_place(t->j, as_here(&t->a));
 	t->x87 = true;
 }
 
@@ -162,18 +162,18 @@ static void emit_slow(struct tr *t, const struct slow *s)
 	if (s->tag)
 		as_rm(&t->a, 1, 0x03, S1, as_gs_index(s->tag, S2, 3)); /* ADD: the address again */
 	as_imm(&t->a, S2, (u64)(uintptr_t)s->site);
-	as_jmp(&t->a, s->tag ? t->j->glue.miss : s->x87 ? t->j->glue.x87 : t->j->glue.site_a);
+	as_jmp(&t->a, s->to);
 }
 
 static void emit_cold(struct tr *t, const struct cold *k)
 {
 	struct xit *x = k->x;
 
-	x->stub = as_here(&t->a);
+	x->stub = jit_place(t->j, as_here(&t->a));
 	if (k->busy)
 		as_bind(&t->a, k->busy);
 	if (!t->a.full)
-		put_le32(x->hole - t->a.delta, (u32)(x->stub - (x->hole + 4)));
+		put_le32(t->j->rw + x->hole, x->stub - (x->hole + 4));
 	as_imm(&t->a, S2, (u64)(uintptr_t)x);
 	as_jmp(&t->a, x->flags & FLAGS_AX ? t->j->glue.link_a : t->j->glue.link_h);
 }
@@ -185,11 +185,9 @@ void tr_finish(struct tr *t)
 	for (unsigned n = 0; n < t->ncold; n++)
 		emit_cold(t, &t->cold[n]);
 	for (unsigned n = 0; n < t->nlookup; n++) {
-		as_bind(&t->a, t->lookup_hole[n]);
-		/* one stub for the holes of one branch */
-		if (n + 1 < t->nlookup && t->lookup_site[n + 1] == t->lookup_site[n] && n % 2 == 0)
-			continue;
-		as_imm(&t->a, S2, (u64)(uintptr_t)t->lookup_site[n]);
+		as_bind(&t->a, t->lookup[n].unknown);
+		as_bind(&t->a, t->lookup[n].busy);
+		as_imm(&t->a, S2, (u64)(uintptr_t)t->lookup[n].site);
 		as_jmp(&t->a, t->j->glue.lookup);
 	}
 }

@@ -57,14 +57,6 @@ void tr_load_gpr(struct tr *t, unsigned host, unsigned guest)
 		as_mov(&t->a, host, host_reg(guest));
 }
 
-void tr_store_gpr(struct tr *t, unsigned guest, unsigned host)
-{
-	if (host_reg(guest) == IN_MEMORY)
-		as_st(&t->a, as_gs(CPU_GPR(guest)), host);
-	else
-		as_mov(&t->a, host_reg(guest), host);
-}
-
 unsigned tr_gpr(struct tr *t, unsigned guest, unsigned scratch)
 {
 	unsigned h = host_reg(guest);
@@ -146,10 +138,13 @@ void tr_linear(struct tr *t)
 struct site *tr_site(struct tr *t)
 {
 	struct ti *i = tr_insn(t);
-	struct site *s = &t->b->sites[t->nsites++];
+	struct site *s = jit_site(t->j);
 
-	assert(t->nsites <= TR_SLOWS + TR_INSNS);
-	s->tb = t->b;
+	if (!s) {
+		t->give_up = true;
+		s = &t->no_site;
+	}
+	s->tb = jit_ref(t->j, t->b);
 	s->off = i->off;
 	s->len = i->i.len;
 	return s;
@@ -157,30 +152,41 @@ struct site *tr_site(struct tr *t)
 
 void tr_fault_from(struct tr *t, struct site *s)
 {
-	s->from = (u32)(as_here(&t->a) - t->b->code);
+	s->from = jit_place(t->j, as_here(&t->a));
 	s->flags = (u8)t->flags;
 }
 
 void tr_fault_to(struct tr *t, struct site *s)
 {
-	s->to = (u32)(as_here(&t->a) - t->b->code);
+	s->span = (u16)(jit_place(t->j, as_here(&t->a)) - s->from);
+}
+
+void tr_slow(struct tr *t, unsigned cc, struct slow s)
+{
+	assert(t->nslow < TR_SLOWS);
+	s.hole = as_jcc_hole(&t->a, cc);
+	t->slow[t->nslow++] = s;
+}
+
+size_t tr_tag(struct tr *t, bool write)
+{
+	size_t tag = write ? CPU_TLB(t->idx, w) : CPU_TLB(t->idx, r);
+
+	as_mov32(&t->a, S2, S1);
+	as_shr32(&t->a, S2, PAGE_SHIFT);
+	as_rm(&t->a, 1, 0x2b, S1, as_gs_index(tag, S2, 3)); /* SUB */
+	return tag;
 }
 
 void tr_check(struct tr *t, unsigned size, bool write)
 {
-	size_t tag = write ? CPU_TLB(t->idx, w) : CPU_TLB(t->idx, r);
-	struct slow *s = &t->slow[t->nslow++];
+	struct slow s = {.site = tr_site(t), .to = t->j->glue.miss};
 
-	assert(t->nslow <= TR_SLOWS);
 	tr_flags_clobber(t);
-	s->site = tr_site(t);
-	s->site->retry = (u64)as_here(&t->a);
-	s->site->access = MMU_ACCESS(size, write);
-	s->tag = tag;
-	as_mov32(&t->a, S2, S1);
-	as_shr32(&t->a, S2, PAGE_SHIFT);
-	as_rm(&t->a, 1, 0x2b, S1, as_gs_index(tag, S2, 3));   /* SUB */
+	s.site->retry = jit_place(t->j, as_here(&t->a));
+	s.site->access = MMU_ACCESS(size, write);
+	s.tag = tr_tag(t, write);
 	as_alu_imm(&t->a, 1, 7, S1, (s32)(PAGE_SIZE - size)); /* CMP */
-	s->hole = as_jcc_hole(&t->a, CC_A);
+	tr_slow(t, CC_A, s);
 	as_rm(&t->a, 1, 0x03, S1, as_gs_index(CPU_TLB(t->idx, host), S2, 3)); /* ADD */
 }

@@ -71,14 +71,12 @@ static void do_bit_string(struct tr *t)
 }
 
 /* S1 = address in reg -> host address if count elements are in its page, else out to interp. */
-static void check_run(struct tr *t, unsigned reg, unsigned lg, size_t tag, struct site *s)
+static void check_run(struct tr *t, unsigned reg, unsigned lg, bool write, struct site *s)
 {
 	struct as *a = &t->a;
 
 	as_mov(a, S1, reg);
-	as_mov32(a, S2, S1);
-	as_shr32(a, S2, PAGE_SHIFT);
-	as_rm(a, 1, 0x2b, S1, as_gs_index(tag, S2, 3)); /* SUB */
+	tr_tag(t, write);
 	as_st(a, as_gs(CPU_JIT(tmp)), S1);
 	as_alu_imm(a, 1, 7, S1, PAGE_SIZE); /* before the sum, which could wrap */
 	tr_callout_when(t, CC_A, s);
@@ -106,10 +104,10 @@ static void do_rep(struct tr *t)
 	as_alu_imm(a, 1, 7, RCX, (s32)(PAGE_SIZE >> lg)); /* CMP */
 	tr_callout_when(t, CC_A, s);
 	if (movs) {
-		check_run(t, RSI, lg, CPU_TLB(t->idx, r), s);
+		check_run(t, RSI, lg, false, s);
 		as_st(a, as_gs(CPU_JIT(tmp2)), S1);
 	}
-	check_run(t, RDI, lg, CPU_TLB(t->idx, w), s);
+	check_run(t, RDI, lg, true, s);
 	/* Nothing can go wrong any more. S2 keeps what has to come back. */
 	as_st(a, as_gs(CPU_JIT(tmp)), RDI);
 	as_mov(a, RDI, S1);

@@ -95,7 +95,7 @@ static void decode_block(struct tr *t, const u8 *code, unsigned len, unsigned of
 		if (how == DEC_LAST || i->cls == TR_CALLOUT_END || ends(i))
 			break;
 	}
-	t->b->len = off - (u32)(t->b->gpa & (PAGE_SIZE - 1));
+	t->b->len = (u16)(off - (t->b->gpa & (PAGE_SIZE - 1)));
 }
 
 /* Where should the flags be when the body starts? 0: nobody looks before they are rewritten. */
@@ -124,13 +124,13 @@ static void emit_entries(struct tr *t)
 
 	t->flags = wanted_flags(t);
 	b->prefers = t->flags == FLAGS_AX ? FLAGS_AX : FLAGS_HOST;
-	b->entry_h = b->entry_a = as_here(a);
+	b->entry_h = b->entry_a = 0;
 	if (t->flags == FLAGS_AX) {
 		as_flags_to_ax(a);
-		b->entry_a = as_here(a);
+		b->entry_a = (u8)(jit_place(t->j, as_here(a)) - b->code);
 	} else if (t->flags == FLAGS_HOST) {
 		as_flags_from_ax(a);
-		b->entry_h = as_here(a);
+		b->entry_h = (u8)(jit_place(t->j, as_here(a)) - b->code);
 	}
 }
 
@@ -161,15 +161,16 @@ static void emit_block(struct tr *t)
 	bool open = true;
 
 	for (t->at = 0; t->at < t->n && !t->give_up && !t->a.full; t->at++) {
-		unsigned first = t->nsites, run = tr_stack_run(t, &open);
+		u32 first = t->j->nsites;
+		unsigned run = tr_stack_run(t, &open);
 
 		if (run) { /* its records lead nowhere: the run is over or interp breaks it up */
 			t->at += run - 1;
 			continue;
 		}
 		open = emit_insn(t);
-		for (unsigned n = first; n < t->nsites; n++)
-			t->b->sites[n].after = open ? (u64)as_here(&t->a) : 0;
+		for (u32 n = first; n < t->j->nsites; n++)
+			t->j->sites[n].after = open ? jit_place(t->j, as_here(&t->a)) : 0;
 	}
 	t->at = t->n - 1;
 	if (open)
@@ -177,42 +178,21 @@ static void emit_block(struct tr *t)
 	tr_finish(t);
 }
 
-/* How many records the block's instructions may need. */
-static unsigned count_sites(const struct tr *t)
-{
-	unsigned n = 0;
-
-	for (unsigned k = 0; k < t->n; k++) {
-		switch (t->t[k].cls) {
-		case TR_CALLOUT:
-		case TR_CALLOUT_END: n++; break;
-		case TR_COPY: n += tr_copy_sites(&t->t[k]); break;
-		case TR_SYS:
-		case TR_STRING:
-		case TR_SPECIAL: n += 3; break;
-		default: break;
-		}
-	}
-	return n;
-}
-
 /* Emits into the cache's free part; nothing is kept unless it fits. */
 static bool emit_all(struct jit *j, struct tr *t)
 {
 	struct tb *b = t->b;
 
-	b->sites = jit_arena(j, count_sites(t) * sizeof(*b->sites));
-	if (!b->sites)
-		return false;
 	t->a = (struct as){.p = j->rw + j->used, .end = j->rw + j->size, .delta = j->rx - j->rw};
-	b->code = as_here(&t->a);
-	t->nsites = t->nslow = t->ncold = t->nlookup = 0;
+	b->code = (place)j->used;
+	b->site = j->nsites;
+	t->nslow = t->ncold = t->nlookup = 0;
 	t->give_up = t->x87 = false;
 	emit_entries(t);
 	emit_block(t);
-	b->nsites = t->nsites;
-	b->ninsns = (u16)t->n;
-	b->code_len = (u32)(as_here(&t->a) - b->code);
+	b->nsites = (u16)(j->nsites - b->site);
+	b->ninsns = (u8)t->n;
+	b->code_len = jit_place(j, as_here(&t->a)) - b->code;
 	return !t->a.full && !t->give_up;
 }
 
@@ -222,61 +202,63 @@ struct tr *jit_tr_create(void)
 }
 
 /* Copies the bytes that the block may be made of. */
-static unsigned fetch(struct jit *j, struct cpu *c, struct tb *b, u8 *code)
+static unsigned fetch(const struct jit *j, const struct tb *b, u8 *code)
 {
 	u64 page = b->gpa & ~(PAGE_SIZE - 1);
 	unsigned off = (unsigned)(b->gpa - page);
 
-	memcpy(code + off, mem_ptr(j->mem, b->gpa, PAGE_SIZE - off), PAGE_SIZE - off);
-	if (b->gpa2 == TB_ONE_PAGE)
-		return PAGE_SIZE;
-	memcpy(code + PAGE_SIZE, mem_ptr(j->mem, b->gpa2, INSN_MAX), INSN_MAX);
+	unsigned len = MIN((unsigned)PAGE_SIZE - off, TR_INSNS * INSN_MAX);
+
+	memcpy(code + off, mem_ptr(j->mem, b->gpa, len), len);
+	if (b->page2 == TB_ONE_PAGE)
+		return off + len;
+	memcpy(code + PAGE_SIZE, mem_ptr(j->mem, (u64)b->page2 << PAGE_SHIFT, INSN_MAX), INSN_MAX);
 	return PAGE_SIZE + INSN_MAX;
 }
 
-static u32 mark(struct jit *j, struct cpu *c, u64 gpa, u64 len)
+static void mark(struct jit *j, struct cpu *c, u64 gpa, u64 len)
 {
 	bool first;
-	u32 gen = mem_code_mark(j->mem, gpa, len, &first);
 
+	mem_code_mark(j->mem, gpa, len, &first);
 	if (first)
 		jit_page_marked(j, c, gpa);
-	return gen;
 }
 
 /*
  * Bytes are read twice: once to learn how many there are, and again after they were marked as code. From
- * then on a write to them is seen.
+ * then on a write to them is seen. Should they have changed meanwhile, they are decoded again.
  */
-static bool decode_stable(struct jit *j, struct cpu *c, struct tr *t, u8 *code)
+static bool decode_stable(struct jit *j, struct cpu *c, struct tr *t)
 {
 	struct tb *b = t->b;
 	unsigned off = (unsigned)(b->gpa & (PAGE_SIZE - 1));
-	unsigned len = fetch(j, c, b, code);
-	u64 in_first;
-	u32 was;
+	unsigned len = fetch(j, b, t->code), in_first, was;
 
-	decode_block(t, code, len, off);
-	if (!t->n) {
-		j->why = TR_CROSSES;
-		return false;
-	}
+	decode_block(t, t->code, len, off);
 	do {
+		if (!t->n) {
+			j->why = TR_CROSSES;
+			return false;
+		}
 		was = b->len;
-		in_first = MIN(was, PAGE_SIZE - off);
+		in_first = MIN(was, (unsigned)PAGE_SIZE - off);
 		mark(j, c, b->gpa, in_first);
 		if (was > in_first)
-			mark(j, c, b->gpa2, was - in_first);
-		len = fetch(j, c, b, code);
-		decode_block(t, code, len, off);
+			mark(j, c, (u64)b->page2 << PAGE_SHIFT, was - in_first);
+		len = fetch(j, b, t->again);
+		if (memcmp(t->code + off, t->again + off, was) == 0)
+			return true;
+		memcpy(t->code, t->again, sizeof(t->code));
+		decode_block(t, t->code, len, off);
 	} while (b->len > was);
 	return t->n;
 }
 
 struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 key)
 {
-	u8 code[PAGE_SIZE + INSN_MAX];
 	u64 arena = j->arena_used;
+	u32 sites = j->nsites;
 	struct tr *t = j->tr;
 	struct tb *b = jit_arena(j, sizeof(*b));
 
@@ -284,16 +266,17 @@ struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 ke
 	if (!b)
 		return NULL;
 	b->gpa = gpa;
-	b->gpa2 = gpa2;
+	b->page2 = gpa2 == JIT_ONE_PAGE ? TB_ONE_PAGE : (u32)(gpa2 >> PAGE_SHIFT);
 	b->key = key;
 	t->j = j;
 	t->c = c;
 	t->b = b;
 	t->key = key;
 	t->idx = key >> 16;
-	if (!decode_stable(j, c, t, code) || !emit_all(j, t)) {
+	if (!decode_stable(j, c, t) || !emit_all(j, t)) {
 		memset(j->arena + arena, 0, j->arena_used - arena);
 		j->arena_used = arena;
+		j->nsites = sites;
 		return NULL;
 	}
 	j->used = ALIGN_UP(j->used + b->code_len, 16);
