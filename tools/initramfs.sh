@@ -6,7 +6,8 @@
 # KERNEL is a kernel of tools/kernel.sh: the modules of its devices and file systems are packed and loaded
 # before the shell starts. PROGRAMs of the host are packed with the libraries that they need.
 # If the kernel command line has `xhyve.run=COMMAND`, it runs COMMAND (with _ for spaces) and switches
-# the machine off.
+# the machine off. `xhyve.skip=PATTERN` leaves modules out; `xhyve.root=DEVICE` goes on with /init of the
+# ext4 file system there, which has a file /etc/is-root.
 set -eu
 
 out=${1:-${XHYVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xhyve}/initramfs.cpio.gz}
@@ -27,6 +28,9 @@ if [ -n "$modules" ]; then
 	for m in drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev \
 		drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci drivers/block/virtio_blk \
 		drivers/char/virtio_console drivers/char/hw_random/virtio-rng \
+		crypto/crct10dif_common crypto/crct10dif_generic lib/crc-t10dif lib/crc64 crypto/crc64_rocksoft_generic lib/crc64-rocksoft block/t10-pi drivers/scsi/scsi_common \
+		drivers/scsi/scsi_mod drivers/ata/libata drivers/ata/libahci drivers/ata/ahci \
+		drivers/scsi/sd_mod drivers/cdrom/cdrom drivers/scsi/sr_mod drivers/scsi/sg fs/isofs/isofs \
 		lib/crc16 crypto/crc32c_generic fs/mbcache fs/jbd2/jbd2 fs/ext4/ext4; do
 		f=$modules/$m.ko
 		[ -e "$f" ] || f=$f.xz
@@ -55,8 +59,23 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts
 mount -t devpts pts /dev/pts 2>/dev/null
+run= root= skip=
+for w in $(cat /proc/cmdline); do
+	case $w in
+	xhyve.run=*) run=$(echo "${w#xhyve.run=}" | tr _ ' ') ;;
+	xhyve.root=*) root=${w#xhyve.root=} ;;
+	xhyve.skip=*) skip=${w#xhyve.skip=} ;;
+	esac
+done
 if [ -e /lib/modules/order ]; then
-	while read -r m; do insmod "/lib/modules/$m" 2>/dev/null; done </lib/modules/order
+	while read -r m; do
+		case $m in $skip) continue ;; esac
+		insmod "/lib/modules/$m" 2>/dev/null
+	done </lib/modules/order
+fi
+if [ -n "$root" ] && [ ! -e /etc/is-root ]; then
+	for n in 1 2 3 4 5 6 7 8 9 10; do [ -e "$root" ] && break; sleep 1; done
+	mount -t ext4 "$root" /mnt && umount /dev/pts /dev /sys /proc && exec switch_root /mnt /init
 fi
 # busybox's own applets talk to init; there is none here, so functions ask the kernel.
 cat >/etc/shrc <<'FUNCTIONS'
@@ -66,10 +85,6 @@ halt() { sync; busybox halt -f; }
 FUNCTIONS
 export ENV=/etc/shrc
 hostname guest
-run=
-for w in $(cat /proc/cmdline); do
-	case $w in xhyve.run=*) run=$(echo "${w#xhyve.run=}" | tr _ ' ') ;; esac
-done
 # The console may be any device: ask which one is active and make it the controlling terminal.
 con=$(sed 's/.* //' /sys/class/tty/console/active)
 echo "Welcome to $(uname -sr) on $(nproc) CPU(s)."

@@ -20,7 +20,7 @@
 #define CONFIG_LPC_PORTS 2
 #define CONFIG_DEBUGEXIT_PORT 0xf4
 #define CONFIG_DEBUGEXIT_PORT_MAX 0x1ffc /* PCI devices have the ports behind */
-#define CONFIG_HOSTCPU_MAX 1023 /* what a cpu_set_t of the C library holds */
+#define CONFIG_HOSTCPU_MAX 1023          /* what a cpu_set_t of the C library holds */
 
 enum config_accel { CONFIG_ACCEL_AUTO, CONFIG_ACCEL_KVM, CONFIG_ACCEL_JIT, CONFIG_ACCEL_INTERP };
 

@@ -6,6 +6,7 @@
 
 #include "block/image.h"
 #include "console/console.h"
+#include "vm/ahci_spec.h"
 
 static int check_tty(const char *config, struct err *e)
 {
@@ -16,6 +17,27 @@ static int check_disk(const char *config, struct err *e)
 {
 	struct image_spec spec;
 	return image_parse(&spec, config, e);
+}
+
+static int check_ahci_hd(const char *config, struct err *e)
+{
+	unsigned drives;
+
+	return ahci_spec_check(AHCI_DISK, config, &drives, e);
+}
+
+static int check_ahci_cd(const char *config, struct err *e)
+{
+	unsigned drives;
+
+	return ahci_spec_check(AHCI_CD, config, &drives, e);
+}
+
+static int check_ahci(const char *config, struct err *e)
+{
+	unsigned drives;
+
+	return ahci_spec_check(AHCI_DRIVES, config, &drives, e);
 }
 
 /* The original ignores whatever follows these; so do scripts. */
@@ -53,12 +75,16 @@ const struct device_type device_types[] = {
         {.name = "virtio-rnd", .description = "source of random numbers", .check = check_ignored},
         {.name = "ahci-cd",
                 .description = "SATA CD-ROM drive",
-                .config_help = "PATH",
-                .flags = DEVICE_ABSENT},
+                .config_help = "[PATH]",
+                .check = check_ahci_cd},
         {.name = "ahci-hd",
                 .description = "SATA disk",
                 .config_help = "PATH[,OPTION...]",
-                .flags = DEVICE_ABSENT},
+                .check = check_ahci_hd},
+        {.name = "ahci",
+                .description = "SATA controller with several drives",
+                .config_help = "hd:PATH[,OPTION...][,cd:PATH]...",
+                .check = check_ahci},
 };
 
 const size_t device_type_count = ARRAY_SIZE(device_types);

@@ -19,6 +19,9 @@ static const struct slot_ops *const emulations[] = {
         &slot_dummy,
         &slot_virtio_blk,
         &slot_virtio_rnd,
+        &slot_ahci,
+        &slot_ahci_hd,
+        &slot_ahci_cd,
 };
 
 struct slots {
@@ -35,14 +38,20 @@ static const struct slot_ops *ops_of(const struct device_type *type)
 }
 
 /* A disk that cannot be closed well has lost data: that is said, whatever else happens. */
+void slot_close_disk(const struct slot_dev *s, struct block *disk)
+{
+	int rc = block_close(disk);
+
+	if (rc < 0)
+		log_error("-s %u:%u,%s: not everything that was written is safe: %s", s->config->slot,
+		        s->config->func, s->config->config, strerror(-rc));
+}
+
 static void destruct(struct slot_dev *s)
 {
 	if (s->device)
 		s->ops->end(s);
-	int rc = block_close(s->disk);
-	if (rc < 0)
-		log_error("-s %u:%u,%s: not everything that was written is safe: %s", s->config->slot,
-		        s->config->func, s->config->config, strerror(-rc));
+	slot_close_disk(s, s->disk);
 }
 
 /* Puts the option before a message that does not name it. */

@@ -26,6 +26,10 @@ struct slot_ops {
 	void (*stop)(struct slot_dev *s);       /* CPUs have stopped: let go of the host, drain */
 	void (*end)(struct slot_dev *s);        /* frees s->device */
 	void (*disk_grown)(struct slot_dev *s); /* the file behind the disk may have another size */
+	/* For the user who is at the machine: take out a medium (force: although the guest locked it), put
+	 * one in. The messages need no prefix. */
+	int (*eject)(struct slot_dev *s, bool force, struct err *e);
+	int (*insert)(struct slot_dev *s, const char *path, struct err *e);
 };
 
 struct slot_dev {
@@ -38,13 +42,16 @@ struct slot_dev {
 };
 
 extern const struct slot_ops slot_hostbridge, slot_amd_hostbridge, slot_lpc, slot_dummy, slot_virtio_blk;
-extern const struct slot_ops slot_virtio_rnd;
+extern const struct slot_ops slot_virtio_rnd, slot_ahci, slot_ahci_hd, slot_ahci_cd;
 
 /* Builds all devices of vm's configuration, in order, and puts them on the bus. -errno and e. */
 int slots_create(struct slots **out, struct vm *vm, struct pci_host *host, struct err *e);
 void slots_stop(struct slots *s);
 /* NULL is fine. Says so when a disk could not be closed well. */
 void slots_destroy(struct slots *s);
+
+/* Closes a disk that s has opened, and says so when that lost something. NULL is fine. */
+void slot_close_disk(const struct slot_dev *s, struct block *disk);
 
 unsigned slots_count(const struct slots *s);
 struct slot_dev *slots_at(const struct slots *s, unsigned n);
