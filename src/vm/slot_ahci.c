@@ -142,33 +142,40 @@ static void end(struct slot_dev *s)
 
 /* --- changing discs --- */
 
-/* The controller's CD drive. */
-static int find_cd(struct controller *a, unsigned *port, struct err *e)
+/* The controller's CD drive, or NULL and e. */
+static struct drive *find_cd(struct controller *a, struct err *e)
 {
-	unsigned found = 0;
+	struct drive *found = NULL;
 
 	for (unsigned n = 0; n < a->count; n++) {
 		if (!a->drive[n].cd)
 			continue;
-		if (found++)
-			return err_set(e, -EINVAL,
+		if (found) {
+			err_set(e, -EINVAL,
 			        "has several CD drives; give each a slot as ahci-cd to change discs");
-		*port = n;
+			return NULL;
+		}
+		found = &a->drive[n];
 	}
-	return found ? 0 : err_set(e, -ENOTTY, "has no CD drive");
+	if (!found)
+		err_set(e, -ENOTTY, "has no CD drive");
+	return found;
+}
+
+static unsigned port_of(const struct controller *a, const struct drive *d)
+{
+	return (unsigned)(d - a->drive);
 }
 
 /* What the chip said about a change of discs. */
 static int changed(
-        struct slot_dev *s, unsigned port, int rc, struct block *now, struct block *old, struct err *e)
+        struct slot_dev *s, struct drive *d, int rc, struct block *now, struct block *old, struct err *e)
 {
-	struct controller *a = s->device;
-
 	if (rc == -EBUSY)
 		return err_set(e, rc, "the guest has locked the drive");
 	if (rc < 0)
 		return err_errno(e, rc, "the disc cannot be changed");
-	a->drive[port].block = now;
+	d->block = now;
 	slot_close_disk(s, old);
 	return 0;
 }
@@ -176,36 +183,37 @@ static int changed(
 static int insert(struct slot_dev *s, const char *path, struct err *e)
 {
 	struct controller *a = s->device;
-	struct drive d = {.cd = true};
+	struct drive new = {.cd = true}, *d = find_cd(a, e);
 	struct ahci_drive_spec spec = {.cd = true, .image.ro = true};
 	struct block *old = NULL;
-	unsigned port;
-	int rc = find_cd(a, &port, e);
+	int rc;
 
-	if (rc < 0)
-		return rc;
+	if (!d)
+		return e->code;
 	if (strlen(path) == 0 || strlen(path) >= sizeof(spec.image.path))
 		return err_set(e, -EINVAL, "\"%.100s\" is no path of a disc", path);
 	memcpy(spec.image.path, path, strlen(path));
-	rc = open_drive(&d, &spec, e);
-	if (rc == 0)
-		rc = changed(s, port, ahci_insert(a->chip, port, d.block, &old), d.block, old, e);
+	rc = open_drive(&new, &spec, e);
+	if (rc == 0) {
+		rc = ahci_insert(a->chip, port_of(a, d), new.block, &old);
+		rc = changed(s, d, rc, new.block, old, e);
+	}
 	if (rc < 0)
-		slot_close_disk(s, d.block);
+		slot_close_disk(s, new.block);
 	return rc;
 }
 
 static int eject(struct slot_dev *s, bool force, struct err *e)
 {
 	struct controller *a = s->device;
+	struct drive *d = find_cd(a, e);
 	struct block *old = NULL;
-	unsigned port;
-	int rc = find_cd(a, &port, e);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	rc = ahci_eject(a->chip, port, force, &old);
-	return changed(s, port, rc, NULL, old, e);
+	if (!d)
+		return e->code;
+	rc = ahci_eject(a->chip, port_of(a, d), force, &old);
+	return changed(s, d, rc, NULL, old, e);
 }
 
 const struct slot_ops slot_ahci_hd = {.name = "ahci-hd", .build = build_hd, .end = end};
