@@ -263,6 +263,7 @@ bool ata_valid_xfer_mode(u8 mode);
 /* --- atapi.c --- */
 
 #define CD_SECTOR 2048u
+#define CD_SECTORS_MAX 450000u /* 100 minutes; larger images are DVDs */
 
 void atapi_init(struct ahci_port *p);
 void atapi_done(struct ahci_cmd *c);
@@ -293,6 +294,7 @@ void atapi_read_capacity(struct ahci_cmd *c);
 void atapi_read_toc(struct ahci_cmd *c);
 void atapi_read_disc_information(struct ahci_cmd *c);
 void atapi_read_track_information(struct ahci_cmd *c);
+void atapi_read_dvd_structure(struct ahci_cmd *c);
 
 void atapi_read(struct ahci_cmd *c);
 void atapi_read_cd(struct ahci_cmd *c);

@@ -9,6 +9,7 @@
 
 #include "block/iov.h"
 #include <errno.h>
+#include <stdlib.h>
 
 #define LBA28_DEVICE 0x40 /* device register: LBA, not CHS (ATA-5) */
 #define LBA48_MASK (BIT64(48) - 1)
@@ -31,6 +32,7 @@
 #define POWER_STANDBY 0x00
 
 #define TRIM_FEATURE 0x01
+#define VERIFY_CHUNK 32768u /* bytes that are read at a time */
 
 /* --- answers --- */
 
@@ -262,27 +264,36 @@ static void write_queued(struct ahci_cmd *c)
 	transfer(c, &r, true);
 }
 
-/* READ VERIFY: what there is can be read, the host sees to that. */
-static void verify(struct ahci_cmd *c, const struct range *r)
+/* --- READ VERIFY (7.33): the same without the guest's memory --- */
+
+static void verify_next(struct ahci_cmd *c, int rc)
 {
-	if (inside(c->port, r))
-		ata_done(c);
-	else
+	struct range r = c->command == 0x42 ? range48(c, c->count) : range28(c);
+	u32 size = c->port->block->logical, n = MIN(r.sectors - c->at, VERIFY_CHUNK / size);
+	u64 off = (r.lba + c->at) * size;
+
+	if (rc < 0 || n == 0) {
+		finish(c, rc);
+		return;
+	}
+	c->at += n;
+	c->bounce_iov = (struct iovec){.iov_base = c->bounce, .iov_len = n * size};
+	ahci_submit(c, BLOCK_READ, off, n * size, verify_next);
+}
+
+static void verify(struct ahci_cmd *c)
+{
+	struct range r = c->command == 0x42 ? range48(c, c->count) : range28(c);
+
+	if (!inside(c->port, &r)) {
 		ata_fail(c, ATA_IDNF);
-}
-
-static void verify28(struct ahci_cmd *c)
-{
-	struct range r = range28(c);
-
-	verify(c, &r);
-}
-
-static void verify48(struct ahci_cmd *c)
-{
-	struct range r = range48(c, c->count);
-
-	verify(c, &r);
+		return;
+	}
+	c->bounce = malloc(VERIFY_CHUNK);
+	if (c->bounce)
+		verify_next(c, 0);
+	else
+		abort_cmd(c);
 }
 
 /* --- flush and power (7.15, 7.59 ff.) --- */
@@ -444,9 +455,9 @@ static void (*const commands[256])(struct ahci_cmd *) = {
         [0x35] = write48,
         [0x39] = write_multiple48,
         [0x3d] = write48_fua,
-        [0x40] = verify28,
-        [0x41] = verify28,
-        [0x42] = verify48,
+        [0x40] = verify,
+        [0x41] = verify,
+        [0x42] = verify,
         [0x47] = ata_read_log,
         [0x60] = read_queued,
         [0x61] = write_queued,

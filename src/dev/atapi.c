@@ -191,6 +191,7 @@ static const struct packet_command {
         [0x5a] = {atapi_mode_sense, 0},
         [0xa0] = {report_luns, IN_ATTENTION},
         [0xa8] = {atapi_read, NEEDS_DISC},
+        [0xad] = {atapi_read_dvd_structure, NEEDS_DISC},
         [0xb9] = {atapi_read_cd, NEEDS_DISC},
         [0xbb] = {nothing_to_do, 0}, /* SET CD SPEED */
         [0xbd] = {atapi_mechanism_status, 0},

@@ -1,6 +1,6 @@
 /*
  * What a CD-ROM drive says about the disc: capacity, table of contents, disc and track information. Every
- * disc is one session of one data track. Section numbers are those of MMC-6.
+ * disc is one session of one data track; a DVD has one layer. Section numbers are those of MMC-6.
  */
 #include "dev/ahci_int.h"
 
@@ -157,4 +157,64 @@ void atapi_read_track_information(struct ahci_cmd *c)
 	put_be32(buf + 28, sectors(c) - 1);
 	buf[7] = 0x02; /* the last recorded address is valid */
 	atapi_reply(c, buf, sizeof(buf), get_be16(c->cdb + 7));
+}
+
+/* --- READ DISC STRUCTURE (6.22) of DVDs --- */
+
+#define STRUCTURE_PHYSICAL 0x00
+#define STRUCTURE_COPYRIGHT 0x01
+#define STRUCTURE_MANUFACTURING 0x04
+#define STRUCTURE_LIST 0xff
+#define STRUCTURE_READABLE 0x40
+#define DVD_FIRST 0x30000u /* physical number of the first sector */
+#define DVD_LAST 0xffffffu
+
+/* A DVD-ROM of 120 mm, one embossed layer, its extent. */
+static u32 dvd_physical(const struct ahci_cmd *c, u8 *p)
+{
+	p[0] = 0x01;
+	p[1] = 0x0f; /* no minimum rate */
+	p[2] = 0x01;
+	put_be32(p + 4, DVD_FIRST);
+	put_be32(p + 8, (u32)MIN((u64)DVD_FIRST + sectors(c) - 1, DVD_LAST));
+	return 2048;
+}
+
+static u32 dvd_list(u8 *p)
+{
+	static const struct {
+		u8 format;
+		u16 len;
+	} all[] = {{STRUCTURE_PHYSICAL, 2052}, {STRUCTURE_COPYRIGHT, 8}, {STRUCTURE_MANUFACTURING, 2052}};
+
+	for (unsigned n = 0; n < ARRAY_SIZE(all); n++, p += 4) {
+		p[0] = all[n].format;
+		p[1] = STRUCTURE_READABLE;
+		put_be16(p + 2, all[n].len);
+	}
+	return 4 * ARRAY_SIZE(all);
+}
+
+void atapi_read_dvd_structure(struct ahci_cmd *c)
+{
+	u8 buf[4 + 2048] = {0};
+	u32 len;
+
+	if (sectors(c) <= CD_SECTORS_MAX) {
+		atapi_fail(c, 5, 0x30, 0x02); /* incompatible format */
+		return;
+	}
+	switch (c->cdb[7]) {
+	case STRUCTURE_PHYSICAL: len = dvd_physical(c, buf + 4); break;
+	case STRUCTURE_COPYRIGHT: len = 4; break; /* no protection, all regions */
+	case STRUCTURE_MANUFACTURING: len = 2048; break;
+	case STRUCTURE_LIST: len = dvd_list(buf + 4); break;
+	default: len = 0; break;
+	}
+	if (len == 0 || c->cdb[6] || c->cdb[1] & 0xf) { /* no other layer, no other kind of disc */
+		atapi_bad_field(c);
+		return;
+	}
+	put_be16(buf, len + 2);
+	atapi_reply(c, buf, len + 4, get_be16(c->cdb + 8));
 }

@@ -19,7 +19,6 @@
 #define PROFILE_NONE 0x0000
 #define PROFILE_CD_ROM 0x0008
 #define PROFILE_DVD_ROM 0x0010
-#define CD_SECTORS_MAX 450000u /* 100 minutes; larger images are DVDs */
 
 #define SPEED_KB 5540u /* 4x DVD */
 #define BUFFER_KB 512u

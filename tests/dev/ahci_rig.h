@@ -73,7 +73,7 @@ struct sata {
 
 struct sata_opts {
 	bool cd[SATA_PORTS], empty[SATA_PORTS];
-	bool ro, no_discard;
+	bool ro, no_discard, large; /* large: 2 * SECTORS */
 	u32 logical;
 	enum irq_mode irq;
 	unsigned ports; /* 0: 1 */
@@ -84,7 +84,7 @@ static inline void sata_disk(struct disk *d, const struct sata_opts *o, unsigned
 	u32 logical = o->logical ? o->logical : 512;
 
 	d->b = (struct block){.ops = &disk_ops,
-	        .size = SECTORS * 512,
+	        .size = SECTORS * 512 * (o->large ? 2 : 1),
 	        .logical = logical,
 	        .physical = MAX(logical, 4096u),
 	        .grain = o->no_discard ? 0 : 512,

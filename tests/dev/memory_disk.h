@@ -18,7 +18,7 @@ struct disk {
 	pthread_cond_t opened;
 	bool closed; /* requests wait at the gate */
 	bool hold;   /* so do flushes */
-	unsigned at_gate, most, flushes, writes, discards, zeroes, unmaps;
+	unsigned at_gate, most, reads, flushes, writes, discards, zeroes, unmaps;
 	int fail;
 	u64 grown;
 };
@@ -68,8 +68,7 @@ static inline unsigned count(struct disk *d, const unsigned *what)
 static inline int disk_read(struct block *b, const struct iovec *iov, int n, u64 off)
 {
 	struct disk *d = container_of(b, struct disk, b);
-	unsigned reads = 0;
-	int rc = enter(d, &reads);
+	int rc = enter(d, &d->reads);
 
 	for (int i = 0; i < n && rc == 0; off += iov[i++].iov_len) {
 		assert_true(off + iov[i].iov_len <= b->size);

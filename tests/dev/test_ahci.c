@@ -332,6 +332,30 @@ static void read_and_write(void **state)
 	}
 }
 
+/* READ VERIFY reads, and leaves the guest's memory alone. */
+static void verify(void **state)
+{
+	static const u8 commands[] = {0x40, 0x41, 0x42};
+	struct sata *s = sata_make(&(struct sata_opts){.large = true});
+
+	port_up(s, 0);
+	for (unsigned n = 0; n < ARRAY_SIZE(commands); n++) {
+		struct want w = {.command = commands[n], .device = 0x40, .lba = 10, .count = 100};
+
+		s->disk[0].reads = 0;
+		assert_int_equal(run(s, 0, &w), OK);
+		assert_int_equal(s->disk[0].reads, 2); /* of at most 32 KiB */
+		w.lba = SECTORS * 2 - 99;
+		assert_int_equal(run_and_recover(s, 0, &w), IDNF);
+		w.lba = 10;
+		s->disk[0].fail = -EIO;
+		assert_int_equal(run_and_recover(s, 0, &w), UNC);
+		s->disk[0].fail = 0;
+	}
+	assert_filled(s, BUF, 512, CANARY);
+	sata_free(s);
+}
+
 /* Cylinder, head and sector of the default geometry: 16 heads of 63 sectors. */
 static void chs(void **state)
 {
@@ -828,6 +852,7 @@ int main(void)
 	        cmocka_unit_test(smart_commands),
 	        cmocka_unit_test(settings),
 	        cmocka_unit_test(read_and_write),
+	        cmocka_unit_test(verify),
 	        cmocka_unit_test(chs),
 	        cmocka_unit_test(split_buffers),
 	        cmocka_unit_test(tiny_pieces),

@@ -201,6 +201,31 @@ static void contents(void **state)
 	sata_free(s);
 }
 
+/* A disc too large for a CD; only its first sectors are looked at. */
+static void dvd(void **state)
+{
+	struct sata *s = cd_up(false);
+	struct block *big = &s->disk[SATA_PORTS].b, *old;
+
+	assert_int_equal(send(s, CDB(0xad, 0, 0, 0, 0, 0, 0, 0, 0, 64), 64), ILLEGAL); /* of a CD */
+	assert_int_equal(sense(s), 0x053002);
+	big->size = 450001ull * 2048;
+	assert_int_equal(ahci_insert(s->h, 0, big, &old), 0);
+	settle(s);
+	assert_int_equal(send(s, CDB(0x46, 0, 0, 0, 0, 0, 0, 2, 0), 512), DONE);
+	assert_int_equal(at(s, BUF)[7], 0x10);
+	assert_int_equal(send(s, CDB(0xad, 0, 0, 0, 0, 0, 0, 0, 0x10, 0), 4096), DONE);
+	assert_int_equal(prdbc(s, 0, 0), 2052);
+	assert_memory_equal(at(s, BUF), "\10\2\0\0\1\x0f\1\0\0\3\0\0\0\x9\xdd\xd0", 16);
+	assert_int_equal(send(s, CDB(0xad, 0, 0, 0, 0, 0, 0, 1, 0, 64), 64), DONE);
+	assert_int_equal(prdbc(s, 0, 0), 8);
+	assert_int_equal(send(s, CDB(0xad, 0, 0, 0, 0, 0, 0, 0xff, 0, 64), 64), DONE);
+	assert_int_equal(prdbc(s, 0, 0), 16);
+	assert_int_equal(send(s, CDB(0xad, 0, 0, 0, 0, 0, 1, 0, 0, 64), 64), ILLEGAL); /* second layer */
+	assert_int_equal(send(s, CDB(0xad, 0, 0, 0, 0, 0, 0, 9, 0, 64), 64), ILLEGAL);
+	sata_free(s);
+}
+
 /* CVE-2015-5154, CVE-2020-29443: every allocation length of every command, buffers shorter and longer. */
 static void one_length(struct sata *s, const u8 with[static 12], unsigned at, unsigned size, u32 len)
 {
@@ -553,6 +578,7 @@ int main(void)
 	        cmocka_unit_test(select_pages),
 	        cmocka_unit_test(features),
 	        cmocka_unit_test(contents),
+	        cmocka_unit_test(dvd),
 	        cmocka_unit_test(lengths),
 	        cmocka_unit_test(read_data),
 	        cmocka_unit_test(read_whole),

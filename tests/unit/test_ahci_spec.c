@@ -25,7 +25,7 @@ static void assert_drives(enum ahci_kind kind, const char *config, const char *w
 		assert_int_equal(ahci_spec_next(&d, kind, &rest, &e), 0);
 		assert_int_equal(d.empty, d.image.path[0] == 0);
 		assert_true(d.image.ro || d.empty || !d.cd);
-		snprintf(got + len, sizeof(got) - len, "%s%c:%s:%llu", len ? " " : "", d.cd ? 'c' : 'h',
+		snprintf(got + len, sizeof(got) - len, "%s%c:%.40s:%llu", len ? " " : "", d.cd ? 'c' : 'h',
 		        d.image.path, (unsigned long long)d.image.size);
 	}
 	assert_int_equal(n, drives);
