@@ -146,13 +146,35 @@ struct vq_chain *virtio_pop(struct virtio *v, unsigned queue)
 	return rc > 0 ? c : NULL;
 }
 
+static void pushed(struct virtio *v, struct virtqueue *q)
+{
+	if (vq_wants_interrupt(q))
+		interrupt(v, ISR_QUEUE, q->vector);
+	if (v->draining)
+		pthread_cond_broadcast(&v->idle);
+}
+
 void virtio_push(struct virtio *v, unsigned queue, struct vq_chain *c, u64 written)
 {
 	struct virtqueue *q = &v->queue[queue];
 
 	vq_push(q, c, written);
-	if (vq_wants_interrupt(q))
-		interrupt(v, ISR_QUEUE, q->vector);
+	pushed(v, q);
+}
+
+void virtio_push_all(struct virtio *v, unsigned queue, struct vq_chain *const *c, const u32 *written, unsigned n)
+{
+	struct virtqueue *q = &v->queue[queue];
+
+	for (unsigned i = 0; i < n; i++)
+		vq_fill(q, c[i], written[i]);
+	vq_publish(q);
+	pushed(v, q);
+}
+
+void virtio_unpop(struct virtio *v, unsigned queue, struct vq_chain *c)
+{
+	vq_unpop(&v->queue[queue], c);
 	if (v->draining)
 		pthread_cond_broadcast(&v->idle);
 }

@@ -247,7 +247,16 @@ int vq_pop(struct virtqueue *q, struct vq_chain **out)
 
 /* --- giving them back --- */
 
-void vq_push(struct virtqueue *q, struct vq_chain *c, u64 written)
+void vq_unpop(struct virtqueue *q, struct vq_chain *c)
+{
+	BUG_ON(!c->busy);
+	c->busy = false;
+	q->inflight--;
+	if (q->running)
+		q->avail_idx--;
+}
+
+void vq_fill(struct virtqueue *q, struct vq_chain *c, u64 written)
 {
 	struct vq_used u = {.id = c->head, .len = (u32)MIN(written, (u64)UINT32_MAX)};
 	u64 off;
@@ -264,7 +273,18 @@ void vq_push(struct virtqueue *q, struct vq_chain *c, u64 written)
 	memcpy(q->used_hva + off, &u, sizeof(u));
 	mem_wrote(q->mem, q->used_gpa + off, sizeof(u));
 	q->used_idx++;
-	store16(q, q->used_hva + RING_IDX, q->used_idx);
+}
+
+void vq_publish(struct virtqueue *q)
+{
+	if (q->running)
+		store16(q, q->used_hva + RING_IDX, q->used_idx);
+}
+
+void vq_push(struct virtqueue *q, struct vq_chain *c, u64 written)
+{
+	vq_fill(q, c, written);
+	vq_publish(q);
 }
 
 /* 2.7.10: did the used index pass the driver's mark since it was last asked? */
@@ -323,18 +343,29 @@ u8 *vq_chain_last(struct vq_chain *c)
 	return (u8 *)v->iov_base + v->iov_len;
 }
 
-u64 vq_chain_write(struct vq_chain *c, const void *buf, u64 len)
+u64 vq_chain_write_at(struct vq_chain *c, u64 at, const void *buf, u64 len)
 {
 	const u8 *from = buf;
 	u64 done = 0;
 
 	for (unsigned n = 0; n < c->nwr && done < len; n++) {
-		u64 part = MIN(len - done, (u64)c->wr[n].iov_len);
+		u64 room = c->wr[n].iov_len, part;
 
-		memcpy(c->wr[n].iov_base, from + done, part);
+		if (at >= room) {
+			at -= room;
+			continue;
+		}
+		part = MIN(len - done, room - at);
+		memcpy((u8 *)c->wr[n].iov_base + at, from + done, part);
 		done += part;
+		at = 0;
 	}
 	return done;
+}
+
+u64 vq_chain_write(struct vq_chain *c, const void *buf, u64 len)
+{
+	return vq_chain_write_at(c, 0, buf, len);
 }
 
 void vq_write_byte(struct virtqueue *q, u8 *at, u8 val)

@@ -94,6 +94,14 @@ void vq_stop(struct virtqueue *q);
 int vq_pop(struct virtqueue *q, struct vq_chain **out);
 /* Gives a chain back; written: bytes that the device wrote, for the driver. */
 void vq_push(struct virtqueue *q, struct vq_chain *c, u64 written);
+/*
+ * vq_push in two steps, for an answer of several chains that the driver has to find at once: any number of
+ * vq_fill, then vq_publish.
+ */
+void vq_fill(struct virtqueue *q, struct vq_chain *c, u64 written);
+void vq_publish(struct virtqueue *q);
+/* Puts back what vq_pop took, the last one first: the next vq_pop finds it again. Nothing was written. */
+void vq_unpop(struct virtqueue *q, struct vq_chain *c);
 /* After pushes: does the driver want an interrupt (2.7.7)? */
 bool vq_wants_interrupt(struct virtqueue *q);
 
@@ -103,5 +111,7 @@ bool vq_chain_pull(struct vq_chain *c, void *buf, u64 len);
 u8 *vq_chain_last(struct vq_chain *c);
 /* Copies to the front of the writable buffers, which stay as they are; how much fitted. */
 u64 vq_chain_write(struct vq_chain *c, const void *buf, u64 len);
+/* The same from byte at of the buffers on. */
+u64 vq_chain_write_at(struct vq_chain *c, u64 at, const void *buf, u64 len);
 /* One byte at an address from vq_chain_last. */
 void vq_write_byte(struct virtqueue *q, u8 *at, u8 val);
