@@ -27,6 +27,7 @@ cp "$busybox" "$root/bin/busybox"
 if [ -n "$modules" ]; then
 	for m in drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev \
 		drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci drivers/block/virtio_blk \
+		net/core/failover drivers/net/net_failover drivers/net/virtio_net \
 		drivers/char/virtio_console drivers/char/hw_random/virtio-rng \
 		crypto/crct10dif_common crypto/crct10dif_generic lib/crc-t10dif lib/crc64 crypto/crc64_rocksoft_generic lib/crc64-rocksoft block/t10-pi drivers/scsi/scsi_common \
 		drivers/scsi/scsi_mod drivers/ata/libata drivers/ata/libahci drivers/ata/ahci \
@@ -82,6 +83,18 @@ cat >/etc/shrc <<'FUNCTIONS'
 poweroff() { sync; busybox poweroff -f; }
 reboot() { sync; busybox reboot -f; }
 halt() { sync; busybox halt -f; }
+FUNCTIONS
+# What udhcpc calls with the answers; `net` brings a card up.
+cat >/etc/udhcpc <<'SCRIPT'
+#!/bin/sh
+[ "$1" = bound ] || [ "$1" = renew ] || exit 0
+ip addr replace "$ip/$mask" dev "$interface"
+[ -z "$router" ] || ip route replace default via "${router%% *}"
+for s in $dns; do echo "nameserver $s"; done >/etc/resolv.conf
+SCRIPT
+chmod +x /etc/udhcpc
+cat >>/etc/shrc <<'FUNCTIONS'
+net() { ip link set lo up; ip link set "${1:-eth0}" up; udhcpc -q -n -s /etc/udhcpc -i "${1:-eth0}"; }
 FUNCTIONS
 export ENV=/etc/shrc
 hostname guest

@@ -1,5 +1,5 @@
 /*
- * Checksums (see csum.h). The sum of 16-bit words in one's complement does not depend on the byte order
+ * Checksums, and what is left to do with frames (see csum.h, net.h). The sum of 16-bit words in one's complement does not depend on the byte order
  * they are read in, nor on how many are added at once (RFC 1071, 2): eight bytes at a time with the carry.
  */
 #include "net/csum.h"
@@ -49,4 +49,24 @@ bool net_finish_csum(u8 *frame, u32 len, const struct net_meta *meta)
 	/* 0 would mean "no checksum" in UDP; for TCP both are the same number. */
 	put_le16(frame + at, sum ? sum : 0xffff);
 	return true;
+}
+
+bool net_meta_fits(const struct net_frame *f, u32 offloads)
+{
+	const struct net_meta *m = &f->meta;
+	u32 need = m->gso & NET_GSO_ECN ? NET_OFF_ECN : 0;
+
+	if (m->flags & NET_NEEDS_CSUM) {
+		need |= NET_OFF_CSUM;
+		if ((u32)m->csum_start + m->csum_offset + 2 > f->len)
+			return false;
+	}
+	switch (m->gso & ~NET_GSO_ECN) {
+	case NET_GSO_NONE: return (need & ~offloads) == 0;
+	case NET_GSO_TCP4: need |= NET_OFF_TSO4; break;
+	case NET_GSO_TCP6: need |= NET_OFF_TSO6; break;
+	case NET_GSO_UDP: need |= NET_OFF_UFO; break;
+	default: return false;
+	}
+	return m->gso_size && (m->flags & (NET_NEEDS_CSUM | NET_DATA_VALID)) && (need & ~offloads) == 0;
 }

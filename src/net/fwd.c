@@ -127,6 +127,8 @@ static int parse_hostfwd(struct parse *p, struct net_fwd *f)
 		return rc;
 	if (given && guest_given && v6 != guest_v6)
 		return bad(p, "both addresses must be IPv4 or both IPv6");
+	if (v6 && !guest_given)
+		return bad(p, "an IPv6 port needs the guest's address in brackets, too");
 	f->v6 = v6 || guest_v6;
 	return 0;
 }
@@ -181,7 +183,7 @@ int net_parse_fwd(struct net_fwd *f, const char *option, const char *value, stru
 		return err_usage(e, "%s=%.64s...: too long", option, value);
 	strcpy(p.text, value);
 	p.at = p.text;
-	snprintf(f->text, sizeof(f->text), "%s=%s", option, value);
+	snprintf(f->text, sizeof(f->text), "%.16s=%.180s", option, value);
 	if (strcmp(option, "fwd") == 0)
 		return parse_short(&p, f);
 	return strcmp(option, "guestfwd") == 0 ? parse_guestfwd(&p, f) : parse_hostfwd(&p, f);

@@ -57,6 +57,12 @@ enum net_offload {
 	NET_OFF_UFO = BIT(4),
 };
 
+/*
+ * Does the frame leave only such work to its receiver, and does that make sense? hdr_len, a hint, may still be
+ * any number.
+ */
+bool net_meta_fits(const struct net_frame *f, u32 offloads);
+
 struct net_client {
 	void *opaque;
 	/* False: no room now; net_resume will be called. A frame that the card does not want counts as taken. */

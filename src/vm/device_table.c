@@ -6,6 +6,7 @@
 
 #include "block/image.h"
 #include "console/console.h"
+#include "net/spec.h"
 #include "vm/ahci_spec.h"
 
 static int check_tty(const char *config, struct err *e)
@@ -40,6 +41,12 @@ static int check_ahci(const char *config, struct err *e)
 	return ahci_spec_check(AHCI_DRIVES, config, &drives, e);
 }
 
+static int check_net(const char *config, struct err *e)
+{
+	struct net_spec spec;
+	return net_parse(&spec, config, e);
+}
+
 /* The original ignores whatever follows these; so do scripts. */
 static int check_ignored(const char *config, struct err *e)
 {
@@ -70,8 +77,8 @@ const struct device_type device_types[] = {
         {.name = "virtio-net",
                 .alias = "virtio-tap",
                 .description = "virtual network card",
-                .config_help = "BACKEND[,mac=MAC]",
-                .flags = DEVICE_ABSENT},
+                .config_help = "[BACKEND][,OPTION...]",
+                .check = check_net},
         {.name = "virtio-rnd", .description = "source of random numbers", .check = check_ignored},
         {.name = "ahci-cd",
                 .description = "SATA CD-ROM drive",

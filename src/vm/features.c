@@ -8,5 +8,10 @@ const char *const vm_features[] = {
         "accelerator jit: software CPU, translator (hosts with BMI2)",
         "accelerator interp: software CPU, reference interpreter (x86-64-v3 where the host has it)",
         "kernels: bzImage and ELF vmlinux; unpacked on the host:" XHYVE_UNPACKERS,
+#if HAVE_SLIRP
+        "network: user (libslirp), tap, socket",
+#else
+        "network: tap, socket (built without libslirp: no user network)",
+#endif
         NULL,
 };

@@ -22,13 +22,12 @@
 #include "dev/pm.h"
 #include "dev/ps2ctl.h"
 #include "dev/uart16550.h"
+#include "vm/identity.h"
 #include "vm/serial.h"
 #include "vm/slots.h"
 #include "vm/vm_int.h"
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define IRQ_TIMER 0
 #define IRQ_KEYBOARD 1
@@ -575,30 +574,20 @@ static void describe_chips(struct machine *m, struct board_info *b)
 	b->reset_value = PM_RESET_VALUE;
 }
 
-/* Without -U: the same on every start of this machine on this host. */
-static void default_uuid(const struct vm_config *c, u8 uuid[16])
-{
-	char host[256] = "", name[600];
-
-	gethostname(host, sizeof(host) - 1);
-	snprintf(name, sizeof(name), "%s/%.300s", host, c->name ? c->name : "");
-	uuid_derive(name, uuid);
-}
-
 static int describe(struct machine *m, struct err *e)
 {
 	const struct vm_config *c = m->vm->config;
 	struct board_info *b = &m->board;
+	int rc;
 
 	b->ncpus = c->ncpus;
 	b->mem = &m->vm->mem;
 	b->acpi = c->acpi;
 	b->mptable = !c->no_mptable;
 	b->x2apic = starts_in_x2apic(c);
-	if (c->uuid && parse_uuid(c->uuid, b->uuid) < 0)
-		return err_usage(e, "-U %s: not a UUID", c->uuid);
-	if (!c->uuid)
-		default_uuid(c, b->uuid);
+	rc = vm_uuid(c, b->uuid, e);
+	if (rc < 0)
+		return rc;
 	describe_chips(m, b);
 	describe_pci(m, b);
 	describe_lpc(m, b);

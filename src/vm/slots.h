@@ -30,6 +30,7 @@ struct slot_ops {
 	 * one in. The messages need no prefix. */
 	int (*eject)(struct slot_dev *s, bool force, struct err *e);
 	int (*insert)(struct slot_dev *s, const char *path, struct err *e);
+	int (*link)(struct slot_dev *s, bool up, struct err *e); /* plugs and pulls the network's cable */
 };
 
 struct slot_dev {
@@ -42,7 +43,7 @@ struct slot_dev {
 };
 
 extern const struct slot_ops slot_hostbridge, slot_amd_hostbridge, slot_lpc, slot_dummy, slot_virtio_blk;
-extern const struct slot_ops slot_virtio_rnd, slot_ahci, slot_ahci_hd, slot_ahci_cd;
+extern const struct slot_ops slot_virtio_net, slot_virtio_rnd, slot_ahci, slot_ahci_hd, slot_ahci_cd;
 
 /* Builds all devices of vm's configuration, in order, and puts them on the bus. -errno and e. */
 int slots_create(struct slots **out, struct vm *vm, struct pci_host *host, struct err *e);

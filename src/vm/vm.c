@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "vm/choose.h"
+#include "vm/identity.h"
 #include "vm/machine.h"
 #include "vm/signals.h"
 #include "vm/vm_int.h"
@@ -258,9 +259,12 @@ static void teardown(struct vm *vm)
 
 int vm_main(const struct vm_config *config, struct err *e)
 {
-	struct vm *vm = calloc(1, sizeof(*vm));
-	int rc, status;
+	int rc = config->print_mac ? vm_print_mac(config, e) : 0, status;
+	struct vm *vm;
 
+	if (rc)
+		return rc > 0 ? 0 : e->status ? e->status : EXIT_FAILED;
+	vm = calloc(1, sizeof(*vm));
 	if (!vm)
 		return err_errno(e, -ENOMEM, "xhyve"), EXIT_FAILED;
 	vm->config = config;

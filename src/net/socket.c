@@ -1,0 +1,5 @@
+#include "net/port.h"
+int net_open_socket(struct net_port **out, const struct net_spec *spec, struct err *e)
+{
+	return err_set(e, -ENOSYS, "socket: not yet");
+}
