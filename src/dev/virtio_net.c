@@ -390,8 +390,8 @@ int virtio_net_create(struct virtio_net **out, const struct virtio_net_config *c
 	if (!d)
 		return -ENOMEM;
 	d->port = c->port;
-	d->client = (struct net_client){
-	        .opaque = d, .deliver = deliver, .transmit = transmit, .link = host_link};
+	d->client =
+	        (struct net_client){.opaque = d, .deliver = deliver, .transmit = transmit, .link = host_link};
 	memcpy(d->mac, c->mac, sizeof(d->mac));
 	rc = virtio_init(&d->v, &s);
 	if (rc < 0) {

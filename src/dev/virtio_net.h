@@ -16,7 +16,7 @@ struct virtio_net_config {
 	struct mem *mem;
 	struct net_port *port; /* open, not started; stays the caller's; closed after virtio_net_destroy */
 	u8 mac[6];
-	u32 mtu; /* what the driver is told, 0: nothing, it takes 1500 */
+	u32 mtu;       /* what the driver is told, 0: nothing, it takes 1500 */
 	bool msi_only; /* one MSI instead of MSI-X (-W) */
 };
 

@@ -73,7 +73,7 @@ struct virtio_net {
 	u32 offloads;          /* work that may be left to the driver (enum net_offload) */
 	struct rx_filter filter;
 	struct virtio_net_stats stats;
-	struct tx_job tx[TX_BATCH];         /* the port's thread only */
+	struct tx_job tx[TX_BATCH];          /* the port's thread only */
 	struct vq_chain *chains[QUEUE_SIZE]; /* the port's thread only, both directions in turn */
 	u32 written[QUEUE_SIZE];
 };

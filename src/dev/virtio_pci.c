@@ -162,7 +162,8 @@ void virtio_push(struct virtio *v, unsigned queue, struct vq_chain *c, u64 writt
 	pushed(v, q);
 }
 
-void virtio_push_all(struct virtio *v, unsigned queue, struct vq_chain *const *c, const u32 *written, unsigned n)
+void virtio_push_all(
+        struct virtio *v, unsigned queue, struct vq_chain *const *c, const u32 *written, unsigned n)
 {
 	struct virtqueue *q = &v->queue[queue];
 

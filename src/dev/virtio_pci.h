@@ -118,7 +118,8 @@ struct vq_chain *virtio_pop(struct virtio *v, unsigned queue);
 /* Gives a chain back and interrupts the driver if it wants that. */
 void virtio_push(struct virtio *v, unsigned queue, struct vq_chain *c, u64 written);
 /* The same for chains that the driver has to find at once: written[n] bytes in c[n]. */
-void virtio_push_all(struct virtio *v, unsigned queue, struct vq_chain *const *c, const u32 *written, unsigned n);
+void virtio_push_all(
+        struct virtio *v, unsigned queue, struct vq_chain *const *c, const u32 *written, unsigned n);
 /* Puts back what virtio_pop took, the last one first; nothing was written to it. */
 void virtio_unpop(struct virtio *v, unsigned queue, struct vq_chain *c);
 /* Sets DEVICE_NEEDS_RESET: the driver did something that has no answer. */

@@ -1,6 +1,7 @@
 /*
- * Checksums, and what is left to do with frames (see csum.h, net.h). The sum of 16-bit words in one's complement does not depend on the byte order
- * they are read in, nor on how many are added at once (RFC 1071, 2): eight bytes at a time with the carry.
+ * Checksums, and what is left to do with frames (see csum.h, net.h). The sum of 16-bit words in one's
+ * complement does not depend on the byte order they are read in, nor on how many are added at once (RFC 1071,
+ * 2): eight bytes at a time with the carry.
  */
 #include "net/csum.h"
 

@@ -24,8 +24,8 @@
 #define NET_FRAME_MAX (65535u + 14 + 4) /* the largest IP packet with its header and a VLAN tag */
 
 /* Values of net_meta.flags and .gso are those of Linux's virtio-net header, which tap devices use too. */
-#define NET_NEEDS_CSUM 1u  /* sum from csum_start to the end goes to csum_start + csum_offset */
-#define NET_DATA_VALID 2u  /* checksums are known to be right */
+#define NET_NEEDS_CSUM 1u /* sum from csum_start to the end goes to csum_start + csum_offset */
+#define NET_DATA_VALID 2u /* checksums are known to be right */
 #define NET_GSO_NONE 0u
 #define NET_GSO_TCP4 1u
 #define NET_GSO_UDP 3u
@@ -58,16 +58,18 @@ enum net_offload {
 };
 
 /*
- * Does the frame leave only such work to its receiver, and does that make sense? hdr_len, a hint, may still be
- * any number.
+ * Does the frame leave only such work to its receiver, and does that make sense? hdr_len, a hint, may still
+ * be any number.
  */
 bool net_meta_fits(const struct net_frame *f, u32 offloads);
 
 struct net_client {
 	void *opaque;
-	/* False: no room now; net_resume will be called. A frame that the card does not want counts as taken. */
+	/* False: no room now; net_resume will be called. A frame that the card does not want counts as taken.
+	 */
 	bool (*deliver)(void *opaque, const struct net_frame *f);
-	/* Sends what there is, with net_send, until that says -EAGAIN. True: there is more, call again soon. */
+	/* Sends what there is, with net_send, until that says -EAGAIN. True: there is more, call again soon.
+	 */
 	bool (*transmit)(void *opaque);
 	/* The host's side of the cable is there (or not). */
 	void (*link)(void *opaque, bool up);
@@ -80,7 +82,8 @@ struct net_port;
  * -errno and a message without prefix.
  */
 int net_open(struct net_port **out, const struct net_spec *spec, struct err *e);
-/* Starts the thread. The client stays until net_stop. Its link function is called first if the link is down. */
+/* Starts the thread. The client stays until net_stop. Its link function is called first if the link is down.
+ */
 int net_start(struct net_port *p, const struct net_client *client);
 /* Ends the thread; no client function is running afterwards. Harmless when it was never started. */
 void net_stop(struct net_port *p);

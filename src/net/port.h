@@ -38,8 +38,8 @@ struct net_port {
 	struct pcap *pcap;
 	struct net_poll poll;
 	int wakefd;
-	u32 kicks;         /* atomic: enum kick */
-	u32 want_offloads; /* atomic */
+	u32 kicks;          /* atomic: enum kick */
+	u32 want_offloads;  /* atomic */
 	bool blocked, more; /* transmit has frames left: waiting for the host; was interrupted */
 	bool running;
 	pthread_t thread;

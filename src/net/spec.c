@@ -209,7 +209,8 @@ static int take_interface(struct net_spec *s, const char *name, struct err *e)
 
 	s->backend = NET_TAP;
 	if (len == 0 || len >= sizeof(s->ifname))
-		return err_usage(e, "tap=%s: an interface has a name of 1 to %u characters", name, IFNAMSIZ - 1);
+		return err_usage(
+		        e, "tap=%s: an interface has a name of 1 to %u characters", name, IFNAMSIZ - 1);
 	if (strchr(name, '/') || strchr(name, '%') || strpbrk(name, " \t\n"))
 		return err_usage(e, "tap=%s: not the name of an interface", name);
 	memcpy(s->ifname, name, len + 1);

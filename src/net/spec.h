@@ -46,8 +46,8 @@ struct net_spec {
 	enum net_backend backend;
 	bool has_mac;
 	u8 mac[6];
-	u32 mtu;           /* 0: not given */
-	char pcap[4096];   /* "": none */
+	u32 mtu;         /* 0: not given */
+	char pcap[4096]; /* "": none */
 	char ifname[IFNAMSIZ];
 
 	bool restricted;

@@ -73,8 +73,10 @@ static int64_t now_ns(void)
 static bool deliver(struct user *u, const void *data, u32 len)
 {
 	const struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
-	const struct net_frame f = {
-	        .meta.flags = u->offloads & NET_OFF_CSUM ? NET_DATA_VALID : 0, .iov = &iov, .niov = 1, .len = len};
+	const struct net_frame f = {.meta.flags = u->offloads & NET_OFF_CSUM ? NET_DATA_VALID : 0,
+	        .iov = &iov,
+	        .niov = 1,
+	        .len = len};
 
 	return net_deliver(&u->p, &f);
 }
@@ -368,8 +370,21 @@ static int forward_out(struct user *u, const struct net_fwd *f)
 	return slirp_add_unix(u->slirp, f->path, &guest, f->guest_port) < 0 ? -EADDRNOTAVAIL : 0;
 }
 
+/* libslirp listens for one client at a time: many that come at once would have to try again and again. */
+static int widen(int fd, int events, void *opaque)
+{
+	int listening = 0;
+	socklen_t len = sizeof(listening);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
+		listen(fd, SOMAXCONN);
+	return -1;
+}
+
 static int add_forwards(struct user *u, const struct net_spec *spec, struct err *e)
 {
+	u32 timeout = UINT32_MAX;
+
 	for (unsigned n = 0; n < spec->nfwd; n++) {
 		const struct net_fwd *f = &spec->fwd[n];
 		int rc = f->kind == NET_FWD_GUEST ? forward_out(u, f) : forward_in(u, f);
@@ -377,6 +392,7 @@ static int add_forwards(struct user *u, const struct net_spec *spec, struct err 
 		if (rc < 0)
 			return err_errno(e, rc, "%s", f->text);
 	}
+	slirp_pollfds_fill(u->slirp, &timeout, widen, u);
 	return 0;
 }
 

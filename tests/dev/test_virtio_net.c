@@ -217,7 +217,8 @@ static void transmit(struct bed *b, u16 head, const struct net_meta *meta, u32 l
 /* A frame from the host; whether it was taken. */
 static bool arrive(struct bed *b, const struct net_meta *meta, const u8 *data, u32 len)
 {
-	const struct iovec iov[2] = {{(void *)data, MIN(len, 5u)}, {(void *)(data + 5), len > 5 ? len - 5 : 0}};
+	const struct iovec iov[2] = {
+	        {(void *)data, MIN(len, 5u)}, {(void *)(data + 5), len > 5 ? len - 5 : 0}};
 	struct net_frame f = {.iov = iov, .niov = 2, .len = len};
 
 	if (meta)
@@ -398,7 +399,8 @@ static void merges(void **state)
 	static const u32 piece[] = {1, 13, 64, 500, 4096};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(piece); i++) {
-		u32 len = MIN(120 * piece[i] - 12, 9000u), need = (len + 12 + piece[i] - 1) / piece[i], sum = 0;
+		u32 len = MIN(120 * piece[i] - 12, 9000u), need = (len + 12 + piece[i] - 1) / piece[i],
+		    sum = 0;
 		struct bed *b = bed_make(false, IRQ_MSIX);
 		u8 got[9012];
 
@@ -573,7 +575,8 @@ static void offloads_out(void **state)
 	turn(b);
 	assert_int_equal(b->host.sent, 1);
 	assert_int_equal(answers(b, TX), 8);
-	m = (struct net_meta){.flags = 0xff & ~NET_NEEDS_CSUM, .hdr_len = 0xffff}; /* hints and unknown flags */
+	m = (struct net_meta){
+	        .flags = 0xff & ~NET_NEEDS_CSUM, .hdr_len = 0xffff}; /* hints and unknown flags */
 	transmit(b, 0, &m, 60, 60);
 	turn(b);
 	assert_int_equal(b->host.sent, 2);
@@ -660,7 +663,8 @@ static bool hears(struct bed *b, const u8 *to, unsigned vlan)
 
 static void filters(void **state)
 {
-	static const u8 other[6] = {2, 9, 9, 9, 9, 9}, group[6] = {1, 0, 0x5e, 0, 0, 1}, group2[6] = {0x33, 0x33};
+	static const u8 other[6] = {2, 9, 9, 9, 9, 9}, group[6] = {1, 0, 0x5e, 0, 0, 1},
+	                group2[6] = {0x33, 0x33};
 	static const u8 all[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 	struct bed *b = bed_make(false, IRQ_MSIX);
 	const u8 on = 1, off = 0;
@@ -736,9 +740,9 @@ static void commands_refused(void **state)
 	const u64 csum = GUEST_CSUM, more = GUEST_CSUM | GUEST_TSO4;
 
 	up(b, CTRL_VQ | GUEST_CSUM | CTRL_OFFLOADS);
-	for (unsigned class = 0; class < 8; class++)
+	for (unsigned class = 0; class < 8; class ++)
 		for (unsigned cmd = 0; cmd < 8; cmd++)
-			assert_int_equal(command(b, (u8)class, (u8)cmd, "", 0), 1);
+			assert_int_equal(command(b, (u8) class, (u8)cmd, "", 0), 1);
 	assert_int_equal(command(b, 0, 0, (u8[]){1}, 1), 1); /* not negotiated */
 	assert_int_equal(command(b, 1, 1, own, 6), 1);
 	assert_int_equal(command(b, 2, 0, (u8[]){5, 0}, 2), 1);

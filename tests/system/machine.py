@@ -38,18 +38,18 @@ def initramfs(package="linux-image-cloud-amd64", programs=()):
 
 
 class Machine:
-    """One xhyve process with its terminal."""
+    """One xhyve process with its terminal. program: the command that starts it, when it is not just xhyve."""
 
-    def __init__(self, args, board=True, **kwargs):
-        self.args = [*(BOARD if board else []), *args]
-        self.child = pexpect.spawn(XHYVE, self.args, encoding="utf-8", codec_errors="replace",
+    def __init__(self, args, board=True, program=(XHYVE,), **kwargs):
+        self.args = [*program[1:], *(BOARD if board else []), *args]
+        self.child = pexpect.spawn(program[0], self.args, encoding="utf-8", codec_errors="replace",
                                    timeout=BOOT_LIMIT, dimensions=(50, 200), **kwargs)
         self.child.delaybeforesend = None
 
     @classmethod
-    def linux(cls, *args, package="linux-image-cloud-amd64", cmdline="console=ttyS0", programs=()):
+    def linux(cls, *args, package="linux-image-cloud-amd64", cmdline="console=ttyS0", programs=(), **kwargs):
         """A stock kernel with the busybox initramfs."""
-        return cls([*args, "-f", f"kexec,{kernel(package)},{initramfs(package, programs)},{cmdline}"])
+        return cls([*args, "-f", f"kexec,{kernel(package)},{initramfs(package, programs)},{cmdline}"], **kwargs)
 
     def expect(self, what, timeout=BOOT_LIMIT):
         """Waits for a regular expression; a dead or silent machine fails with its last output."""

@@ -52,7 +52,8 @@ static void refused(void **state)
 	static const struct {
 		const char *text, *message;
 	} bad[] = {
-	        {"usr", "unknown network back end \"usr\": did you mean user? (user, tapN, tap=INTERFACE, socket)"},
+	        {"usr", "unknown network back end \"usr\": did you mean user? (user, tapN, tap=INTERFACE, "
+	                "socket)"},
 	        {"vmnetx", "unknown network back end \"vmnetx\": did you mean vmnet0? "
 	                   "(user, tapN, tap=INTERFACE, socket)"},
 	        {"tap", "tap: names no interface: tap0 or tap=INTERFACE"},
@@ -63,7 +64,8 @@ static void refused(void **state)
 	                "tap=interface-with-a-long-name: an interface has a name of 1 to 15 characters"},
 	        {"user,mac=1:0:0:0:0:1", "mac=1:0:0:0:0:1: a multicast address; the first byte must be even"},
 	        {"user,mac=0:0:0:0:0:0", "mac=0:0:0:0:0:0: all zeros is no address"},
-	        {"user,mac=02:00:00:00:00", "mac=02:00:00:00:00: not a MAC address (such as 02:00:00:12:34:56)"},
+	        {"user,mac=02:00:00:00:00",
+	                "mac=02:00:00:00:00: not a MAC address (such as 02:00:00:12:34:56)"},
 	        {"user,mac=02:00:00:00:00:01:02",
 	                "mac=02:00:00:00:00:01:02: not a MAC address (such as 02:00:00:12:34:56)"},
 	        {"user,mac=02:00:00:00:00:123",
@@ -180,8 +182,9 @@ static void checksums(void **state)
 
 	for (u32 len = 20; len < sizeof(frame); len += len < 200 ? 1 : len / 3) {
 		for (u32 start = 0; start < 19; start++) {
-			struct net_meta m = {
-			        .flags = NET_NEEDS_CSUM, .csum_start = (u16)start, .csum_offset = (u16)(len % 2)};
+			struct net_meta m = {.flags = NET_NEEDS_CSUM,
+			        .csum_start = (u16)start,
+			        .csum_offset = (u16)(len % 2)};
 			u16 want;
 
 			for (u32 n = 0; n < len; n++)
@@ -267,7 +270,8 @@ static void plug(struct card *c, const char *config)
 	int rc;
 
 	memset(c, 0, sizeof(*c));
-	c->client = (struct net_client){.opaque = c, .deliver = deliver, .transmit = transmit, .link = link_is};
+	c->client =
+	        (struct net_client){.opaque = c, .deliver = deliver, .transmit = transmit, .link = link_is};
 	assert_int_equal(net_parse(spec, config, &e), 0);
 	rc = net_open(&c->port, spec, &e);
 	if (rc < 0)
@@ -450,8 +454,11 @@ static void user_offload(void **state)
 		frame[42 + n] = (u8)(n * 11);
 	sum = (u16)~slow_sum(frame + 26, 8) + 17u + 9008u; /* of the pseudo header */
 	put_be16(frame + 40, (sum & 0xffff) + (sum >> 16));
-	c->out_meta = (struct net_meta){
-	        .flags = NET_NEEDS_CSUM, .gso = NET_GSO_UDP, .gso_size = 1480, .csum_start = 34, .csum_offset = 6};
+	c->out_meta = (struct net_meta){.flags = NET_NEEDS_CSUM,
+	        .gso = NET_GSO_UDP,
+	        .gso_size = 1480,
+	        .csum_start = 34,
+	        .csum_offset = 6};
 	put(c, frame, sizeof(frame));
 	assert_int_equal(recv(fd, got, sizeof(got), 0), 9000);
 	assert_memory_equal(got, frame + 42, 9000);
@@ -548,20 +555,20 @@ static void capture(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(backends),
-	        cmocka_unit_test(refused),
-	        cmocka_unit_test(forwards),
-	        cmocka_unit_test(many_forwards),
-	        cmocka_unit_test(checksums),
-	        cmocka_unit_test(checksum_bounds),
+		cmocka_unit_test(backends),
+		cmocka_unit_test(refused),
+		cmocka_unit_test(forwards),
+		cmocka_unit_test(many_forwards),
+		cmocka_unit_test(checksums),
+		cmocka_unit_test(checksum_bounds),
 #if HAVE_SLIRP
-	        cmocka_unit_test(user_arp_and_dhcp),
-	        cmocka_unit_test(user_waits),
-	        cmocka_unit_test(user_bounded),
-	        cmocka_unit_test(user_offload),
-	        cmocka_unit_test(user_forward),
+		cmocka_unit_test(user_arp_and_dhcp),
+		cmocka_unit_test(user_waits),
+		cmocka_unit_test(user_bounded),
+		cmocka_unit_test(user_offload),
+		cmocka_unit_test(user_forward),
 #endif
-	        cmocka_unit_test(capture),
+		cmocka_unit_test(capture),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
