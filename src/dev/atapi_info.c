@@ -8,9 +8,9 @@
 
 #define MODEL "XHYVE SATA DVD-ROM"
 #define FIRMWARE "1.0"
-#define VENDOR_ID "XHYVE   "
-#define PRODUCT_ID "SATA DVD-ROM    "
-#define PRODUCT_REV "1.0 "
+#define VENDOR_ID "XHYVE"
+#define PRODUCT_ID "SATA DVD-ROM"
+#define PRODUCT_REV "1.0"
 
 #define TYPE_CD 0x05
 #define VERSION_SPC3 0x05
@@ -69,6 +69,15 @@ void atapi_identify(struct ahci_cmd *c)
 #define VPD_SERIAL 0x80
 #define VPD_ID 0x83
 
+/* Padded with blanks (SPC-4 4.4.1). */
+static void put_text(u8 *to, const char *s, unsigned len)
+{
+	size_t n = strnlen(s, len);
+
+	memset(to, ' ', len);
+	memcpy(to, s, n);
+}
+
 static u32 vpd_page(const struct ahci_port *p, u8 page, u8 *out)
 {
 	u32 len = 0;
@@ -89,7 +98,8 @@ static u32 vpd_page(const struct ahci_port *p, u8 page, u8 *out)
 	case VPD_ID: /* vendor's identification in ASCII, of the logical unit */
 		out[4] = 0x02;
 		out[5] = 0x01;
-		memcpy(out + 8, VENDOR_ID PRODUCT_ID, 24);
+		put_text(out + 8, VENDOR_ID, 8);
+		put_text(out + 16, PRODUCT_ID, 16);
 		len = 24 + (u32)strnlen(p->serial, AHCI_SERIAL);
 		memcpy(out + 32, p->serial, len - 24);
 		out[7] = (u8)len;
@@ -110,7 +120,9 @@ void atapi_inquiry(struct ahci_cmd *c)
 		memset(buf, 0, sizeof(buf));
 		len = vpd_page(c->port, c->cdb[2], buf);
 	} else {
-		memcpy(buf + 8, VENDOR_ID PRODUCT_ID PRODUCT_REV, 28);
+		put_text(buf + 8, VENDOR_ID, 8);
+		put_text(buf + 16, PRODUCT_ID, 16);
+		put_text(buf + 32, PRODUCT_REV, 4);
 	}
 	if (len == 0 || (!(c->cdb[1] & 1) && c->cdb[2]))
 		atapi_bad_field(c);
