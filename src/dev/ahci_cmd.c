@@ -354,14 +354,19 @@ static bool begin(struct ahci_cmd *c, const u8 table[static TABLE_READ])
 	return true;
 }
 
-/* Software reset (10.4.1): a FIS sets SRST, another one clears it and starts the drive again. */
-static void control(struct ahci_port *p, unsigned slot, u8 val)
+/*
+ * Software reset (10.4.1): a FIS sets SRST, another one clears it and starts the drive again. False: not yet.
+ * It comes after what is in flight, whose buffers are in use; nobody waits for that here, because this may
+ * run on a thread of the block layer.
+ */
+static bool control(struct ahci_port *p, unsigned slot, u8 val)
 {
 	bool srst = val & CONTROL_SRST;
 
+	if (p->inflight)
+		return false;
 	p->ci &= ~BIT(slot);
 	if (srst) {
-		ahci_port_drain(p);
 		p->regs.status = ATA_BSY;
 	} else if (p->srst) {
 		p->ops->reset(p, false);
@@ -369,6 +374,7 @@ static void control(struct ahci_port *p, unsigned slot, u8 val)
 		ahci_post_signature(p);
 	}
 	p->srst = srst;
+	return true;
 }
 
 static bool fetch(struct ahci_port *p, unsigned slot)
@@ -392,14 +398,10 @@ static bool fetch(struct ahci_port *p, unsigned slot)
 		fatal(p, PXIS_IFS);
 		return false;
 	}
-	if (table[1] & FIS_C) {
-		if (begin(c, table))
-			return true;
-		p->ccs = before; /* it stays the next one */
-		return false;
-	}
-	control(p, slot, table[15]);
-	return true;
+	if (table[1] & FIS_C ? begin(c, table) : control(p, slot, table[15]))
+		return true;
+	p->ccs = before; /* it stays the next one */
+	return false;
 }
 
 static bool may_fetch(const struct ahci_port *p)
