@@ -235,6 +235,9 @@ bool forms_accept(const struct forms *f, enum insn_mode mode, const u8 *bytes, u
 	/* F2 or F3 before LOOPE, LOOPNE: AMD lets the prefix choose the condition, Intel ignores it. */
 	if ((zi->opcode & 0xfe) == 0xe0 && zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && has_rep_byte(zi))
 		return false;
+	/* F3 before XCHG R8, rAX: AMD ignores it, Intel ignores REX.B and has PAUSE. */
+	if (zi->mnemonic == ZYDIS_MNEMONIC_PAUSE && zi->raw.rex.B)
+		return false;
 	if (barred_mnemonic(zi->mnemonic) || barred_branch(zi))
 		return false;
 	for (unsigned i = 0; i < zi->operand_count; i++)
