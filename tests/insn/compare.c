@@ -175,9 +175,10 @@ static void vector_exceptions(
 	if (is_masked_store(d->zi.mnemonic))
 		l->pf_detail = true;
 	/* Exceptions of a conversion are Intel's before the fault of its store. */
-	if (d->zi.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && n->faulted && r->faulted) {
+	if (d->zi.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH && n->faulted && r->faulted &&
+	        d->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		l->mxcsr |= 0x3f;
-		l->skip = l->skip || n->vector == EXC_XM;
+		l->skip = l->skip || (n->vector == EXC_XM && r->vector != EXC_XM);
 	}
 	/* Intel extends the signs of the elements that are left and clears upper halves at once (SDM
 	 * "VGATHERDPS"). */
@@ -187,8 +188,8 @@ static void vector_exceptions(
 		l->low_len = d->op[2].size / 8;
 		l->mask_size = d->zi.raw.vex.W ? 8 : 4;
 	}
-	/* A load that crosses a page and is not aligned: both faults are due. */
-	if (d->zi.mnemonic == ZYDIS_MNEMONIC_VCVTPH2PS && n->vector == EXC_PF && r->vector == EXC_AC)
+	/* Intel does not check the alignment of half-precision operands. */
+	if (d->zi.meta.isa_ext == ZYDIS_ISA_EXT_F16C && r->vector == EXC_AC)
 		l->skip = true;
 }
 
@@ -270,7 +271,10 @@ static void outcome_exceptions(struct lenient *l, const struct decoded *d, const
 	        n->vector == EXC_GP && r->vector == EXC_GP)
 		l->loaded = true;
 	/* MOVSXD to 16 bits: Intel reads as many, AMD 32. */
-	if (d->zi.mnemonic == ZYDIS_MNEMONIC_MOVSXD && d->zi.operand_width == 16 && !n->faulted && r->faulted)
+	if (d->zi.mnemonic == ZYDIS_MNEMONIC_MOVSXD && d->zi.operand_width == 16 && r->faulted)
+		l->skip = true;
+	/* One bound is exceeded, the other cannot be read. */
+	if (d->zi.mnemonic == ZYDIS_MNEMONIC_BOUND && n->vector == EXC_BR && r->vector == EXC_PF)
 		l->skip = true;
 	selector_exceptions(l, d, k, n, r);
 	x87_store_exceptions(l, d, n, r);

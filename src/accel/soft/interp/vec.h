@@ -137,8 +137,10 @@ static inline u64 src_mmx(struct cpu *c, const struct insn *i, unsigned r, unsig
  *
  * It runs with the guest's rounding, DAZ and FTZ and all exceptions masked; fp_again collects the
  * flags and raises #XM if the guest has one of them unmasked. Usually nothing needs to be loaded into the
- * host's MXCSR: a stale host flag that the guest's MXCSR has too does no harm.
+ * host's MXCSR: a stale host flag that the guest's MXCSR has too does no harm. An operation that FTZ
+ * does not concern says itself, by FP_TINY in st, that a result is tiny (vec_fp.c).
  */
+#define FP_TINY 0x40000u
 static inline u32 host_mxcsr(void)
 {
 	u32 v;

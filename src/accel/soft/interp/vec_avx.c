@@ -338,16 +338,31 @@ void v256_CVTPH2PS(struct cpu *c, const struct insn *i)
 STUBS(ps2ph128, "vcvtps2ph $imm, %xmm1, %xmm0", 8)
 STUBS(ps2ph256, "vcvtps2ph $imm, %ymm1, %xmm0", 8)
 
+static bool any_denormal16(v2di v)
+{
+	u16 h[8];
+
+	memcpy(h, &v, sizeof(h));
+	for (unsigned n = 0; n < ARRAY_SIZE(h); n++)
+		if (!(h[n] & 0x7c00) && (h[n] & 0x3ff))
+			return true;
+	return false;
+}
+
 static v2di ps2ph(struct cpu *c, const struct insn *i, unsigned r, bool wide)
 {
 	v4di d;
+	v2di low;
 	u32 st = fp_begin(c);
 
-	do
+	do {
 		d = CALL(v4di, "y", ymm(c, r), ymm(c, r),
 		        wide ? STUB(ps2ph256, i->imm, 8) : STUB(ps2ph128, i->imm, 8));
-	while (fp_again(c, &st));
-	return (v2di){d[0], d[1]};
+		low = (v2di){d[0], d[1]};
+		if (unlikely(st != MXCSR_RESET) && any_denormal16(low))
+			st |= FP_TINY; /* the instruction ignores FTZ */
+	} while (fp_again(c, &st));
+	return low;
 }
 
 void v128_CVTPS2PH(struct cpu *c, const struct insn *i)

@@ -13,7 +13,7 @@
 /* st, handed from fp_begin to fp_again: the host's MXCSR control bits, and */
 #define ST_SECOND 0x10000u /* second run, for UE */
 #define ST_FLAGS_SHIFT 20  /* flags of the first run */
-#define ST_SLOW 0x20000u
+#define ST_SLOW 0x20000u   /* FP_TINY is 0x40000 */
 
 static u32 unmasked(const struct cpu *c)
 {
@@ -35,6 +35,8 @@ bool fp_again_slow(struct cpu *c, u32 *st, u32 host)
 	u32 flags = host & MXCSR_FLAGS;
 	u32 traps = unmasked(c);
 
+	if ((*st & FP_TINY) && (traps & MXCSR_UE))
+		flags |= MXCSR_UE;
 	if (*st & ST_SECOND) {
 		flags = (flags & MXCSR_UE) | (*st >> ST_FLAGS_SHIFT);
 	} else if ((traps & MXCSR_UE) && !(flags & traps & MXCSR_PRE)) {
