@@ -90,6 +90,11 @@ static int open_flags(const struct opening *o)
 	return (o->s->ro ? O_RDONLY : O_RDWR) | (o->s->nocache ? O_DIRECT : 0);
 }
 
+static bool reads_only(const struct opening *o)
+{
+	return o->s->ro || o->flags & IMAGE_LOOK;
+}
+
 static int open_failed(struct opening *o, const char *name, int r)
 {
 	if (r == -EINVAL && o->s->nocache)
@@ -231,6 +236,8 @@ static int create_now(struct opening *o)
 		return err_set(o->e, -ENOENT, "%s: no such image%s", s->path,
 		        s->ro || s->size ? "" : " (with size= it is created)");
 	int r = image_geometry_make(&o->g, s, o->e);
+	if (r == 0 && o->flags & IMAGE_LOOK)
+		return err_set(o->e, -ENODATA, "%s would be created", s->path);
 	close_files(o);
 	if (r == 0)
 		hint_table(o);
@@ -244,6 +251,8 @@ static int grow_now(struct opening *o, u32 have)
 {
 	if (o->s->ro || o->has_meta)
 		return missing_segment(o, have);
+	if (o->flags & IMAGE_LOOK)
+		return err_set(o->e, -ENODATA, "%s would grow", o->s->path);
 	int r = image_add_segments(&o->g, o->s->path, have, o->io, o->e);
 	for (u32 i = have; i < o->g.nseg && r == 0; i++)
 		r = open_segment(o, i);
@@ -271,6 +280,8 @@ static int check_table(struct opening *o, u32 present)
 		        "it was cut off",
 		        o->s->path, (unsigned long long)st.size, (unsigned long long)o->g.size, o->g.sector,
 		        (unsigned long long)need);
+	if (o->flags & IMAGE_LOOK)
+		return err_set(o->e, -ENODATA, "%s would grow", o->s->path);
 	return image_extend_table(&o->g, o->s->path, o->lut_fd, st.size, o->io, o->e);
 }
 
@@ -373,7 +384,7 @@ static int build_raw(struct opening *o, struct block **out)
 	        .align = o->align,
 	        .logical = o->g.logical,
 	        .physical = o->g.physical,
-	        .ro = o->s->ro,
+	        .ro = reads_only(o),
 	        .follow = true};
 	r = raw_create(out, &c);
 	if (r < 0)
@@ -394,7 +405,7 @@ static int build_split(struct opening *o, struct block **out)
 		        .align = o->align,
 		        .logical = o->g.logical,
 		        .physical = o->g.physical,
-		        .ro = o->s->ro};
+		        .ro = reads_only(o)};
 		r = raw_create(&child[n], &c);
 		if (r == 0)
 			o->fd[n] = -1;
@@ -415,7 +426,7 @@ static int build_sparse(struct opening *o, struct block **out)
 	        .fd = o->fd,
 	        .lut_fd = o->lut_fd,
 	        .align = o->align,
-	        .ro = o->s->ro};
+	        .ro = reads_only(o)};
 	int r = sparse_create(out, &c, o->e);
 	/* the layer's in any case */
 	for (u32 i = 0; i < o->g.nseg; i++)
@@ -460,7 +471,7 @@ static int build(struct opening *o, struct block **out)
 
 static int note_geometry(struct opening *o)
 {
-	if (o->has_meta || o->s->ro || !described(o) || o->g.id)
+	if (o->has_meta || reads_only(o) || !described(o) || o->g.id)
 		return 0;
 	/* an image of the original program: next time the options need not be repeated */
 	struct err ignored;

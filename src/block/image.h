@@ -13,6 +13,7 @@
 
 #include "block/block.h"
 #include "block/hostio.h"
+#include <signal.h>
 
 #define IMAGE_SEGMENTS_MAX 10000 /* names of the original end at .9999 */
 #define IMAGE_PATH_MAX 3072
@@ -62,6 +63,7 @@ void image_journal_name(char *buf, size_t len, const char *path);
 enum image_open_flags {
 	IMAGE_CREATE = BIT(0), /* a missing image is created when size= is given */
 	IMAGE_QUIET = BIT(1),  /* no progress, no warnings */
+	IMAGE_LOOK = BIT(2),   /* changes nothing: a read-only layer, -ENODATA for what would be created */
 };
 
 /*
@@ -81,3 +83,17 @@ int image_create(const struct image_spec *s, const struct host_io *io, struct er
 /* Finds out what is at s->path (files, meta) without opening for use; -ENOENT when nothing is. */
 int image_probe(
         struct image_geometry *g, const struct image_spec *s, const struct host_io *io, struct err *e);
+
+/* What an image takes on the host. */
+struct image_usage {
+	u64 stored;      /* bytes */
+	u64 table_bytes; /* sparse */
+	u64 allocated;   /* sparse: sectors that have storage */
+	u32 missing;     /* segments */
+	bool journal;    /* there is one: in use, or left by a process that was killed */
+	bool in_use;     /* somebody has the image open for writing */
+};
+
+/* Counts; ends with -EINTR once *stop is set (NULL: never). */
+int image_usage(struct image_usage *u, const struct image_spec *s, const struct image_geometry *g,
+        const struct host_io *io, const volatile sig_atomic_t *stop, struct err *e);

@@ -142,6 +142,14 @@ struct boot_segment {
 	u64 filesz;
 };
 
+/* What a kernel says about itself, for the user. */
+struct boot_facts {
+	char version[96]; /* "6.1.0-28-amd64", printable; "" if it does not tell */
+	u16 protocol;     /* of a bzImage; 0: an ELF file */
+	u64 file_len;
+	const char *packed; /* how the kernel inside was packed that is entered; NULL: not unpacked here */
+};
+
 /* A kernel that was read, checked and fitted into memory. */
 struct boot_image {
 	u8 *file;     /* owned: the kernel file */
@@ -157,6 +165,7 @@ struct boot_image {
 	u64 kernel_end;  /* first byte that the kernel does not need before it knows the memory map */
 	u64 page_tables; /* gpa */
 	u64 page_tables_len;
+	struct boot_facts facts;
 };
 
 /*
@@ -167,6 +176,9 @@ int boot_linux_load(const struct boot_linux_args *args, struct mem *m, struct bo
 int boot_linux_place(const struct boot_image *img, struct mem *m, const struct board_info *b,
         const struct boot_tables_out *tables, struct x86_state *bsp, struct err *e);
 void boot_linux_free(struct boot_image *img);
+
+/* The map of memory that boot_linux_place has written for the kernel: entries, at most max. */
+unsigned boot_linux_map(const struct mem *m, struct boot_region *map, unsigned max);
 
 /* Kernel compressions that this build can unpack, as "gzip xz zstd"; "" if none. */
 const char *boot_features(void);

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "boot/bzimage.h"
 #include "boot/elf_kernel.h"
+#include "boot/facts.h"
 #include "boot/file.h"
 #include "boot/unpack.h"
 #include <errno.h>
@@ -90,6 +91,7 @@ static bool load_payload(struct load *l, const struct bzimage *z)
 	}
 	*l->img = direct;
 	l->img->unpacked = out;
+	l->img->facts.packed = unpack_name(format);
 	l->img->kernel_end = MAX(end, l->img->kernel_end);
 	return true;
 }
@@ -111,6 +113,7 @@ static int load_bzimage(struct load *l, struct err *e)
 	memcpy(img->header + HDR_SETUP_SECTS, img->file + HDR_SETUP_SECTS, z.header_end - HDR_SETUP_SECTS);
 	put_le32(img->header + HDR_CODE32_START, z.load);
 	img->kernel_end = z.load + z.init_size;
+	boot_facts_bzimage(&img->facts, img->file, l->file_len, z.version);
 	l->initrd_max = z.initrd_addr_max;
 	l->cmdline_max = z.cmdline_max;
 	if (l->args->unpack != BOOT_UNPACK_NEVER && z.payload_len && load_payload(l, &z)) {
@@ -133,6 +136,7 @@ static int load_elf(struct load *l, struct err *e)
 
 	if (rc < 0)
 		return rc;
+	boot_facts_elf(&l->img->facts, l->img->file, l->file_len);
 	l->img->entry64 = true;
 	put_le16(h + HDR_BOOT_FLAG, HDR_BOOT_FLAG_VALUE);
 	put_le32(h + HDR_MAGIC, HDR_MAGIC_VALUE);

@@ -194,3 +194,17 @@ int boot_linux_place(const struct boot_image *img, struct mem *m, const struct b
 	set_state(bsp, img, page_tables_write(m, img->page_tables), b->x2apic);
 	return 0;
 }
+
+unsigned boot_linux_map(const struct mem *m, struct boot_region *map, unsigned max)
+{
+	const u8 *zp = m->base + ZERO_PAGE_GPA;
+	unsigned n = MIN(zp[ZP_E820_ENTRIES], max);
+
+	for (unsigned i = 0; i < n; i++) {
+		const u8 *p = zp + ZP_E820_TABLE + (size_t)i * E820_ENTRY_SIZE;
+
+		map[i] = (struct boot_region){
+		        .gpa = get_le64(p), .len = get_le64(p + 8), .type = get_le32(p + 16)};
+	}
+	return n;
+}

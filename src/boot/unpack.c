@@ -190,6 +190,19 @@ s64 unpack(enum unpack_format f, const u8 *in, u64 len, u8 *out, u64 max)
 	}
 }
 
+const char *unpack_name(enum unpack_format f)
+{
+	static const char *const names[] = {[UNPACK_NONE] = "nothing",
+	        [UNPACK_GZIP] = "gzip",
+	        [UNPACK_XZ] = "xz",
+	        [UNPACK_LZMA] = "lzma",
+	        [UNPACK_LZ4] = "lz4",
+	        [UNPACK_ZSTD] = "zstd",
+	        [UNPACK_BZIP2] = "bzip2"};
+
+	return names[f];
+}
+
 const char *unpack_features(void)
 {
 	static const char names[] = ""

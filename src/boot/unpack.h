@@ -27,5 +27,7 @@ bool unpack_have(enum unpack_format f);
  */
 s64 unpack(enum unpack_format f, const u8 *in, u64 len, u8 *out, u64 max);
 
+const char *unpack_name(enum unpack_format f);
+
 /* Names of what is built in, separated by blanks. */
 const char *unpack_features(void);

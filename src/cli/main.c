@@ -40,7 +40,7 @@ static int run(const struct vm_config *c)
 	struct err e = {0};
 	int status;
 
-	if (c->pidfile && pidfile_create(&pidfile, c->pidfile, &e))
+	if (c->pidfile && !c->explain && pidfile_create(&pidfile, c->pidfile, &e))
 		return report(&e);
 	status = vm_main(c, &e);
 	pidfile_remove(&pidfile);

@@ -45,6 +45,10 @@ const struct option_def option_defs[] = {
         {{0, "accel", "ACCEL", "auto, kvm, jit or interp: what runs the CPUs (default auto)"}, opt_accel, 0},
         {{0, "code-cache", "SIZE", "limit of the memory for translated code (default 192M)"}, opt_code_cache,
                 0},
+        {{0, "explain", NULL,
+                 "show the machine, the guest's names for its devices, and what\n"
+                 "may be wrong; start and create nothing"},
+                FLAG(explain)},
         {{0, "perf-map", NULL, "write /tmp/perf-PID.map, which names translated code for perf"},
                 FLAG(perf_map)},
         {{0, "stats", NULL, "print counters to stderr at the end"}, FLAG(stats)},

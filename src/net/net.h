@@ -82,6 +82,8 @@ struct net_port;
  * -errno and a message without prefix.
  */
 int net_open(struct net_port **out, const struct net_spec *spec, struct err *e);
+/* A port that nothing comes out of, and that opens nothing of the host. For net_attach only. */
+int net_open_nowhere(struct net_port **out, struct err *e);
 /* Starts the thread. The client stays until net_stop. Its link function is called first if the link is down.
  */
 int net_start(struct net_port *p, const struct net_client *client);

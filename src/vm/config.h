@@ -67,6 +67,7 @@ struct vm_config {
 	bool msi_only;      /* -W: virtio with one MSI instead of MSI-X */
 	bool x2apic;        /* -x */
 	bool no_mptable;    /* -Y */
+	bool explain;       /* --explain */
 	bool stats;         /* --stats */
 	bool perf_map;      /* --perf-map */
 	u64 code_cache;     /* --code-cache, bytes; 0: the accelerator's default */

@@ -446,6 +446,8 @@ static int build_ports(struct machine *m, struct err *e)
 
 		rc = serial_init(&m->com[n], &s, e);
 	}
+	if (rc < 0 || c->explain)
+		return rc;
 	if (rc == 0 && c->bvmcons)
 		rc = relay_init(&m->bvmcons, m->vm, RELAY_BVMCONS, e);
 	if (rc == 0 && c->bvmdebug_port)
@@ -473,7 +475,7 @@ int machine_create(struct vm *vm, struct machine **out, struct err *e)
 		return err_errno(e, -ENOMEM, "xhyve");
 	*out = m;
 	m->vm = vm;
-	m->own_irqchips = !vm->accel->owns_irqchips;
+	m->own_irqchips = !vm->accel->owns_irqchips || vm->config->explain; /* there is no accelerator then */
 	rc = build_chips(m, e);
 	if (rc == 0)
 		rc = build_debugexit(m, e);
@@ -604,6 +606,16 @@ int machine_boot(struct machine *m, struct x86_state *bsp, struct err *e)
 	if (rc < 0)
 		return rc;
 	return boot_linux_place(&m->vm->image, &m->vm->mem, &m->board, &tables, bsp, e);
+}
+
+const struct board_info *machine_board(const struct machine *m)
+{
+	return &m->board;
+}
+
+const struct slots *machine_slots(const struct machine *m)
+{
+	return m->slots;
 }
 
 bool machine_power_button(struct machine *m)

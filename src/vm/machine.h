@@ -19,6 +19,13 @@ void machine_set_cpu(struct machine *m, unsigned n, struct vcpu *v);
 /* Puts kernel, tables and CPU state in place. */
 int machine_boot(struct machine *m, struct x86_state *bsp, struct err *e);
 
+struct board_info;
+struct slots;
+
+/* What was built; the board's description is complete after machine_boot. */
+const struct board_info *machine_board(const struct machine *m);
+const struct slots *machine_slots(const struct machine *m);
+
 /* Presses the power button; false if the guest does not listen to it. */
 bool machine_power_button(struct machine *m);
 

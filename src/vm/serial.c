@@ -70,7 +70,7 @@ int serial_init(struct serial *s, const struct serial_config *cfg, struct err *e
 	int rc;
 
 	s->vm = cfg->vm;
-	if (cfg->spec) {
+	if (cfg->spec && !cfg->vm->config->explain) {
 		rc = console_open(&s->console, cfg->vm->loop, cfg->spec, e);
 		if (rc < 0)
 			return rc;

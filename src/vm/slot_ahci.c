@@ -17,6 +17,7 @@ struct drive {
 };
 
 struct controller {
+	enum ahci_kind kind;
 	struct ahci *chip;
 	unsigned count;
 	struct drive drive[];
@@ -35,13 +36,13 @@ static int check_sectors(const struct drive *d, const char *path, struct err *e)
 }
 
 /* What was opened stays with the drive, also when it turns out to be unusable. */
-static int open_drive(struct drive *d, const struct ahci_drive_spec *spec, struct err *e)
+static int open_drive(struct slot_dev *s, struct drive *d, const struct ahci_drive_spec *spec, struct err *e)
 {
 	int rc;
 
 	if (spec->empty)
 		return 0;
-	rc = image_open(&d->block, &spec->image, spec->cd ? 0 : IMAGE_CREATE, &host_io, e);
+	rc = slot_open_image(s, &d->block, &spec->image, spec->cd ? 0 : IMAGE_CREATE, e);
 	return rc < 0 ? rc : check_sectors(d, spec->image.path, e);
 }
 
@@ -72,7 +73,7 @@ static int open_drives(struct slot_dev *s, enum ahci_kind kind, struct err *e)
 		d->cd = spec.cd;
 		if (d->cd)
 			name_cd(d, &spec, s->config, n);
-		rc = open_drive(d, &spec, e);
+		rc = open_drive(s, d, &spec, e);
 	}
 	return rc;
 }
@@ -109,6 +110,7 @@ static int build(struct slot_dev *s, enum ahci_kind kind, struct err *e)
 	a = calloc(1, sizeof(*a) + count * sizeof(a->drive[0]));
 	if (!a)
 		return err_set(e, -ENOMEM, "out of memory");
+	a->kind = kind;
 	a->count = count;
 	s->device = a;
 	rc = open_drives(s, kind, e);
@@ -193,7 +195,7 @@ static int insert(struct slot_dev *s, const char *path, struct err *e)
 	if (strlen(path) == 0 || strlen(path) >= sizeof(spec.image.path))
 		return err_set(e, -EINVAL, "\"%.100s\" is no path of a disc", path);
 	memcpy(spec.image.path, path, strlen(path));
-	rc = open_drive(&new, &spec, e);
+	rc = open_drive(s, &new, &spec, e);
 	if (rc == 0) {
 		rc = ahci_insert(a->chip, port_of(a, d), new.block, &old);
 		rc = changed(s, d, rc, new.block, old, e);
@@ -216,8 +218,38 @@ static int eject(struct slot_dev *s, bool force, struct err *e)
 	return changed(s, d, rc, NULL, old, e);
 }
 
-const struct slot_ops slot_ahci_hd = {.name = "ahci-hd", .build = build_hd, .end = end};
-const struct slot_ops slot_ahci_cd = {
-        .name = "ahci-cd", .build = build_cd, .end = end, .eject = eject, .insert = insert};
-const struct slot_ops slot_ahci = {
-        .name = "ahci", .build = build_drives, .end = end, .eject = eject, .insert = insert};
+/* --- for --explain --- */
+
+static int visit_drives(struct slot_dev *s, slot_visit visit, void *opaque)
+{
+	struct controller *a = s->device;
+	const char *rest = s->config->config;
+	struct ahci_drive_spec spec;
+	struct err e;
+	int rc = 0;
+
+	for (unsigned n = 0; n < a->count && rc == 0; n++) {
+		struct slot_part part = {.image = &spec.image, .disk = a->drive[n].block};
+
+		rc = ahci_spec_next(&spec, a->kind, &rest, &e);
+		part.kind = spec.cd ? PART_CD : PART_SATA_DISK;
+		if (rc == 0)
+			rc = visit(opaque, &part);
+	}
+	return rc;
+}
+
+const struct slot_ops slot_ahci_hd = {
+        .name = "ahci-hd", .build = build_hd, .end = end, .parts = visit_drives};
+const struct slot_ops slot_ahci_cd = {.name = "ahci-cd",
+        .build = build_cd,
+        .end = end,
+        .eject = eject,
+        .insert = insert,
+        .parts = visit_drives};
+const struct slot_ops slot_ahci = {.name = "ahci",
+        .build = build_drives,
+        .end = end,
+        .eject = eject,
+        .insert = insert,
+        .parts = visit_drives};

@@ -11,7 +11,7 @@ static int open_disk(struct slot_dev *s, struct err *e)
 	struct image_spec spec;
 	int rc = image_parse(&spec, s->config->config, e);
 
-	return rc < 0 ? rc : image_open(&s->disk, &spec, IMAGE_CREATE, &host_io, e);
+	return rc < 0 ? rc : slot_open_image(s, &s->disk, &spec, IMAGE_CREATE, e);
 }
 
 static int build_virtio_blk(struct slot_dev *s, struct err *e)
@@ -43,7 +43,18 @@ static void virtio_blk_grown(struct slot_dev *s)
 	virtio_blk_resized(s->device);
 }
 
+static int visit_disk(struct slot_dev *s, slot_visit visit, void *opaque)
+{
+	struct image_spec spec;
+	struct err e;
+	const struct slot_part part = {.kind = PART_VIRTIO_DISK, .disk = s->disk, .image = &spec};
+	int rc = image_parse(&spec, s->config->config, &e);
+
+	return rc < 0 ? rc : visit(opaque, &part);
+}
+
 const struct slot_ops slot_virtio_blk = {.name = "virtio-blk",
         .build = build_virtio_blk,
         .end = end_virtio_blk,
-        .disk_grown = virtio_blk_grown};
+        .disk_grown = virtio_blk_grown,
+        .parts = visit_disk};

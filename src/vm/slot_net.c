@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 struct nic {
+	u8 mac[6];
 	struct net_port *port;
 	struct virtio_net *card;
 };
@@ -27,6 +28,9 @@ static int make_card(struct slot_dev *s, const struct net_spec *spec, struct nic
 	if (rc < 0)
 		return err_errno(e, rc, "cannot be made");
 	s->pci = virtio_net_pci(nic->card);
+	memcpy(nic->mac, c.mac, sizeof(nic->mac));
+	if (s->vm->config->explain)
+		return 0;
 	rc = net_start(nic->port, virtio_net_client(nic->card));
 	return rc < 0 ? err_errno(e, rc, "cannot start its thread") : 0;
 }
@@ -42,7 +46,8 @@ static int build(struct slot_dev *s, struct err *e)
 	s->device = nic;
 	rc = net_parse(&spec, s->config->config, e);
 	if (rc == 0)
-		rc = net_open(&nic->port, &spec, e);
+		rc = s->vm->config->explain ? net_open_nowhere(&nic->port, e)
+		                            : net_open(&nic->port, &spec, e);
 	return rc < 0 ? rc : make_card(s, &spec, nic, e);
 }
 
@@ -72,5 +77,17 @@ static int set_link(struct slot_dev *s, bool up, struct err *e)
 	return 0;
 }
 
-const struct slot_ops slot_virtio_net = {
-        .name = "virtio-net", .build = build, .stop = stop, .end = end, .link = set_link};
+static int visit_card(struct slot_dev *s, slot_visit visit, void *opaque)
+{
+	const struct nic *nic = s->device;
+	const struct slot_part part = {.kind = PART_NET, .mac = nic->mac};
+
+	return visit(opaque, &part);
+}
+
+const struct slot_ops slot_virtio_net = {.name = "virtio-net",
+        .build = build,
+        .stop = stop,
+        .end = end,
+        .link = set_link,
+        .parts = visit_card};

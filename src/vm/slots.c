@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "block/block.h"
 #include "vm/device_table.h"
+#include "vm/dry.h"
 #include "vm/vm_int.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -36,6 +37,14 @@ static const struct slot_ops *ops_of(const struct device_type *type)
 		if (strcmp(emulations[n]->name, type->name) == 0)
 			return emulations[n];
 	BUG("no constructor for %s", type->name);
+}
+
+int slot_open_image(
+        struct slot_dev *s, struct block **out, const struct image_spec *spec, unsigned flags, struct err *e)
+{
+	if (s->vm->config->explain)
+		return dry_image_open(out, spec, flags, e);
+	return image_open(out, spec, flags, &host_io, e);
 }
 
 /* A disk that cannot be closed well has lost data: that is said, whatever else happens. */

@@ -11,9 +11,22 @@
 #include "vm/config.h"
 
 struct block;
+struct image_spec;
 struct slot_dev;
 struct slots;
 struct vm;
+
+/* What a guest finds in a slot, for --explain: one for each drive, card or port. */
+enum slot_part_kind { PART_VIRTIO_DISK, PART_SATA_DISK, PART_CD, PART_NET };
+
+struct slot_part {
+	enum slot_part_kind kind;
+	struct block *disk;             /* of disks and discs; NULL: no disc */
+	const struct image_spec *image; /* the same */
+	const u8 *mac;                  /* of cards */
+};
+
+typedef int (*slot_visit)(void *opaque, const struct slot_part *part);
 
 /*
  * What a family supplies. build makes the chip, opens what it needs of the host and sets s->pci; when it
@@ -31,6 +44,8 @@ struct slot_ops {
 	int (*eject)(struct slot_dev *s, bool force, struct err *e);
 	int (*insert)(struct slot_dev *s, const char *path, struct err *e);
 	int (*link)(struct slot_dev *s, bool up, struct err *e); /* plugs and pulls the network's cable */
+	/* Calls visit for each part, in the order in which a guest finds them, until that is not 0. */
+	int (*parts)(struct slot_dev *s, slot_visit visit, void *opaque);
 };
 
 struct slot_dev {
@@ -51,6 +66,9 @@ void slots_stop(struct slots *s);
 /* NULL is fine. Says so when a disk could not be closed well. */
 void slots_destroy(struct slots *s);
 
+/* As image_open of the block room; with --explain the image is only looked at. */
+int slot_open_image(struct slot_dev *s, struct block **out, const struct image_spec *spec, unsigned flags,
+        struct err *e);
 /* Closes a disk that s has opened, and says so when that lost something. NULL is fine. */
 void slot_close_disk(const struct slot_dev *s, struct block *disk);
 

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "vm/choose.h"
+#include "vm/explain.h"
 #include "vm/identity.h"
 #include "vm/machine.h"
 #include "vm/signals.h"
@@ -208,18 +209,20 @@ static int build(struct vm *vm, struct err *e)
 		rc = load_guest(vm, e);
 	if (rc == 0)
 		rc = create_spaces(vm, e);
-	if (rc == 0)
+	if (rc == 0 && !vm->config->explain)
 		rc = create_accel(vm, e);
 	if (rc == 0)
 		rc = machine_create(vm, &vm->machine, e);
-	if (rc == 0)
+	if (rc == 0 && !vm->config->explain)
 		rc = create_cpus(vm, e);
 	if (rc == 0)
 		rc = machine_boot(vm->machine, &bsp, e);
+	if (rc < 0 || vm->config->explain)
+		return rc;
 	/* It is in the guest's memory now. */
 	boot_linux_free(&vm->image);
 	memset(&vm->image, 0, sizeof(vm->image));
-	return rc < 0 ? rc : set_states(vm, &bsp, e);
+	return set_states(vm, &bsp, e);
 }
 
 static int run(struct vm *vm, struct err *e)
@@ -270,10 +273,13 @@ int vm_main(const struct vm_config *config, struct err *e)
 	vm->config = config;
 	vm->status = VM_RUNNING;
 	pthread_mutex_init(&vm->idle_lock, NULL);
-	signals_block();
+	if (config->explain)
+		vm->status = 0;
+	else
+		signals_block();
 	rc = build(vm, e);
 	if (rc == 0)
-		rc = run(vm, e);
+		rc = config->explain ? vm_explain(vm, stdout, e) : run(vm, e);
 	teardown(vm);
 	status = vm->status;
 	free(vm);

@@ -470,6 +470,53 @@ static void broken_payload_fields(void **state)
 	bench_stop();
 }
 
+/* The text that the header points to, up to the first blank, wherever the pointer leads. */
+static void version_text(void **state)
+{
+	static const struct {
+		u16 pointer;
+		const char *text, *version;
+	} cases[] = {
+	        {0x100, "6.1.0-1-amd64 (me@here) #1", "6.1.0-1-amd64"}, {0x100, "\x1b[2J", ""},
+	        {0, "6.1", ""}, {0xffff, "6.1", ""},
+	        {TEST_SETUP_LEN + IMAGE_LEN - 0x200 - 3, "6.1", "6.1"}, /* the file ends with it */
+	};
+
+	bench_start(64 * MiB);
+	for (size_t n = 0; n < ARRAY_SIZE(cases); n++) {
+		size_t len = make_bzimage(file, sizeof(file), IMAGE_LEN), at = cases[n].pointer + 0x200u;
+
+		put_le16(file + 0x20e, cases[n].pointer);
+		if (cases[n].pointer && at < len)
+			memcpy(file + at, cases[n].text, MIN(strlen(cases[n].text) + 1, len - at));
+		assert_int_equal(load_bytes(len), 0);
+		assert_string_equal(bench.img.facts.version, cases[n].version);
+		assert_int_equal(bench.img.facts.protocol, 0x020f);
+		assert_int_equal(bench.img.facts.file_len, len);
+		assert_null(bench.img.facts.packed);
+	}
+	bench_stop();
+}
+
+/* What --explain shows is what the kernel will read. */
+static void map_of_memory(void **state)
+{
+	struct boot_region map[16];
+	unsigned n;
+
+	bench_start(64 * MiB);
+	assert_int_equal(load_bytes(make_bzimage(file, sizeof(file), IMAGE_LEN)), 0);
+	place();
+	n = boot_linux_map(&bench.m, map, ARRAY_SIZE(map));
+	assert_true(n >= 3);
+	assert_int_equal(map[0].gpa, 0);
+	assert_int_equal(map[0].type, REGION_RAM);
+	for (unsigned i = 1; i < n; i++)
+		assert_true(map[i].gpa >= map[i - 1].gpa + map[i - 1].len);
+	assert_int_equal(boot_linux_map(&bench.m, map, 2), 2);
+	bench_stop();
+}
+
 /* Whatever a field says: either an error with words, or an image that can be placed. */
 static void sweep_every_field(void **state)
 {
@@ -554,6 +601,8 @@ int main(void)
 	        cmocka_unit_test(too_little_ram),
 	        cmocka_unit_test(broken_headers),
 	        cmocka_unit_test(broken_payload_fields),
+	        cmocka_unit_test(version_text),
+	        cmocka_unit_test(map_of_memory),
 	        cmocka_unit_test(sweep_every_field),
 	        cmocka_unit_test(truncated_everywhere),
 	        cmocka_unit_test(longer_than_promised),
