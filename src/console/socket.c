@@ -2,11 +2,11 @@
  * Listening sockets, UNIX and TCP, with one client at a time; a second one is told so and sent away.
  * While nobody is connected the ring keeps the newest output for the next client.
  *
- * A UNIX socket that an earlier run left behind is replaced, but only if it is a socket and nobody
- * answers on it. The new one is ours alone (mode 0600): who may connect may type into the guest.
+ * A UNIX socket is ours alone (mode 0600, see unixname.h): who may connect may type into the guest.
  * TCP listens on the loopback only, for the same reason.
  */
 #include "base/log.h"
+#include "base/unixname.h"
 #include "console/stream.h"
 
 #include <errno.h>
@@ -15,17 +15,12 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 struct server {
 	struct stream s;
 	struct loop_fd listener;
-	struct sockaddr_un addr; /* family 0: TCP */
-	bool bound;              /* the name is ours; dev and ino tell whether it still is at the end */
-	dev_t dev;
-	ino_t ino;
+	struct unix_name name; /* never bound: TCP */
 };
 
 static void hangup(struct stream *s, int err)
@@ -81,14 +76,12 @@ static void on_client(void *opaque, u32 revents)
 static void close_server(struct stream *s)
 {
 	struct server *u = container_of(s, struct server, s);
-	struct stat st;
 
 	if (u->listener.fd >= 0) {
 		loop_fd_del(s->console->loop, &u->listener);
 		close(u->listener.fd);
 	}
-	if (u->bound && lstat(u->addr.sun_path, &st) == 0 && st.st_dev == u->dev && st.st_ino == u->ino)
-		unlink(u->addr.sun_path);
+	unix_name_remove(&u->name);
 }
 
 static const struct stream_ops server_ops = {
@@ -97,48 +90,18 @@ static const struct stream_ops server_ops = {
         .close = close_server,
 };
 
-/* Removes the socket of an earlier run. 0 if the name is free now. */
-static int remove_stale(struct server *u, struct err *e)
-{
-	const char *path = u->addr.sun_path;
-	struct stat st;
-	int probe, r;
-
-	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0 : err_errno(e, -errno, "unix:%s", path);
-	if (!S_ISSOCK(st.st_mode))
-		return err_set(e, -EEXIST, "unix:%s: exists and is not a socket", path);
-	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (probe < 0)
-		return err_errno(e, -errno, "unix:%s", path);
-	r = connect(probe, (struct sockaddr *)&u->addr, sizeof(u->addr)) < 0 ? errno : 0;
-	close(probe);
-	if (r != ECONNREFUSED)
-		return err_set(e, -EADDRINUSE, "unix:%s: in use by another process", path);
-	if (unlink(path) < 0 && errno != ENOENT)
-		return err_errno(e, -errno, "unix:%s: cannot replace the stale socket", path);
-	return 0;
-}
-
 static int listen_on(struct server *u, struct err *e)
 {
-	const char *path = u->addr.sun_path;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct stat st;
+	int r;
 
 	if (fd < 0)
-		return err_errno(e, -errno, "unix:%s", path);
+		return err_errno(e, -errno, "%s", u->s.name);
 	u->listener.fd = fd;
-	/* Linux gives the name the mode that the socket has when it is bound. */
-	fchmod(fd, 0600);
-	if (bind(fd, (struct sockaddr *)&u->addr, sizeof(u->addr)) < 0 || lstat(path, &st) < 0)
-		return err_errno(e, -errno, "unix:%s", path);
-	u->bound = true;
-	u->dev = st.st_dev;
-	u->ino = st.st_ino;
-	if (listen(fd, 4) < 0)
-		return err_errno(e, -errno, "unix:%s", path);
-	return 0;
+	r = unix_name_bind(&u->name, fd, u->s.name, e);
+	if (r == 0 && listen(fd, 4) < 0)
+		r = err_errno(e, -errno, "%s", u->s.name);
+	return r;
 }
 
 static struct server *server_new(struct console *c)
@@ -157,16 +120,14 @@ int unix_open(struct console *c, const char *path, struct err *e)
 
 	if (!u)
 		return err_set(e, -ENOMEM, "out of memory");
-	u->addr.sun_family = AF_UNIX;
-	snprintf(u->addr.sun_path, sizeof(u->addr.sun_path), "%s", path);
 	snprintf(u->s.name, sizeof(u->s.name), "unix:%s", path);
-	r = remove_stale(u, e);
-	if (!r)
-		r = listen_on(u, e);
+	if (!unix_name_set(&u->name, path))
+		return err_set(e, -ENAMETOOLONG, "%s: the path is too long", u->s.name);
+	r = listen_on(u, e);
 	if (r)
 		return r;
 	r = loop_fd_add(c->loop, &u->listener);
-	return r ? err_errno(e, r, "unix:%s", path) : 0;
+	return r ? err_errno(e, r, "%s", u->s.name) : 0;
 }
 
 int tcp_open(struct console *c, u16 port, struct err *e)
