@@ -1,6 +1,8 @@
 /*
- * The net room: configuration strings, checksums, captures, and the user network with hand-made frames.
+ * The net room: configuration strings, checksums, captures, frames through sockets, and the user network with
+ * hand-made frames.
  */
+#include "base/unixname.h"
 #include "net/csum.h"
 #include "net/pcap.h"
 #include "net/port.h"
@@ -224,7 +226,7 @@ static void checksum_bounds(void **state)
 struct card {
 	struct net_client client;
 	struct net_port *port;
-	bool full;
+	bool full, down;
 	unsigned frames;
 	u32 len;
 	struct net_meta meta;
@@ -261,6 +263,9 @@ static bool transmit(void *opaque)
 
 static void link_is(void *opaque, bool up)
 {
+	struct card *c = opaque;
+
+	c->down = !up;
 }
 
 static void plug(struct card *c, const char *config)
@@ -521,6 +526,388 @@ static void user_forward(void **state)
 
 #endif
 
+/* --- sockets --- */
+
+struct names {
+	char dir[32], a[48], b[48];
+};
+
+static void make_names(struct names *n)
+{
+	strcpy(n->dir, "/tmp/xhyve-net-XXXXXX");
+	assert_non_null(mkdtemp(n->dir));
+	snprintf(n->a, sizeof(n->a), "%s/a", n->dir);
+	snprintf(n->b, sizeof(n->b), "%s/b", n->dir);
+}
+
+/* Every name was removed. */
+static void drop_names(struct names *n)
+{
+	assert_int_equal(rmdir(n->dir), 0);
+}
+
+static struct card *plug_socket(const char *role, const char *path, const char *peer)
+{
+	struct card *c = malloc(sizeof(*c));
+	char config[200];
+
+	snprintf(config, sizeof(config), "socket,%s=%s%s%s", role, path, peer ? ",peer=" : "",
+	        peer ? peer : "");
+	plug(c, config);
+	return c;
+}
+
+static void unplug(struct card *c)
+{
+	net_close(c->port);
+	free(c);
+}
+
+/* Turns until the link is as wanted. */
+static void wait_link(struct card *c, bool up)
+{
+	for (unsigned n = 0; n < 400 && c->down == up; n++)
+		net_step(c->port, 50);
+	assert_int_equal(c->down, !up);
+}
+
+static void fill_frame(u8 *frame, u32 len, u32 seed)
+{
+	for (u32 n = 0; n < len; n++)
+		frame[n] = (u8)(n * 7 + (n >> 8) + seed);
+}
+
+static void expect_frame(const struct card *c, u32 len, u32 seed)
+{
+	u8 *want = malloc(NET_FRAME_MAX);
+
+	fill_frame(want, len, seed);
+	assert_int_equal(c->len, len);
+	assert_memory_equal(c->data, want, len);
+	free(want);
+}
+
+static int connect_to(const char *path, int type)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+	strcpy(a.sun_path, path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+/* Frames of many sizes each way between two ports, the last one as large as they come. */
+static void swap_frames(struct card *a, struct card *b)
+{
+	static u8 frame[NET_FRAME_MAX];
+	unsigned n = 0;
+
+	a->frames = b->frames = 0;
+	for (u32 len = NET_FRAME_MIN; len <= NET_FRAME_MAX;
+	        len = len * 3 > NET_FRAME_MAX && len < NET_FRAME_MAX ? NET_FRAME_MAX : len * 3) {
+		fill_frame(frame, len, n);
+		put(a, frame, len);
+		net_step(a->port, 0);
+		wait_frames(b, ++n);
+		expect_frame(b, len, n - 1);
+		put(b, frame, len);
+		net_step(b->port, 0);
+		wait_frames(a, n);
+		expect_frame(a, len, n - 1);
+	}
+}
+
+static void socket_joins(void **state)
+{
+	struct names n;
+	struct card *a, *b;
+
+	make_names(&n);
+	b = plug_socket("connect", n.a, NULL); /* in any order */
+	assert_true(b->down);
+	a = plug_socket("listen", n.a, NULL);
+	assert_true(a->down);
+	wait_link(b, true);
+	wait_link(a, true);
+	swap_frames(a, b);
+	unplug(a); /* death, and a new life under the same name */
+	wait_link(b, false);
+	a = plug_socket("listen", n.a, NULL);
+	wait_link(b, true);
+	wait_link(a, true);
+	swap_frames(a, b);
+	unplug(b);
+	wait_link(a, false);
+	unplug(a);
+	drop_names(&n);
+}
+
+static void socket_datagrams(void **state)
+{
+	struct names n;
+	struct card *a, *b;
+
+	make_names(&n);
+	a = plug_socket("dgram", n.a, n.b);
+	assert_true(a->down);
+	b = plug_socket("dgram", n.b, n.a);
+	assert_false(b->down);
+	wait_link(a, true);
+	swap_frames(a, b);
+	unplug(b);
+	wait_link(a, false);
+	b = plug_socket("dgram", n.b, n.a);
+	wait_link(a, true);
+	swap_frames(a, b);
+	unplug(a);
+	unplug(b);
+	drop_names(&n);
+}
+
+/* A stream that comes byte by byte, and one with many frames at once. */
+static void socket_partial(void **state)
+{
+	struct names n;
+	struct card *c;
+	u8 stream[4 + 100] = {0, 0, 0, 100}, many[50 * (4 + 60)];
+	int fd;
+
+	make_names(&n);
+	c = plug_socket("listen", n.a, NULL);
+	fd = connect_to(n.a, SOCK_STREAM);
+	wait_link(c, true);
+	fill_frame(stream + 4, 100, 5);
+	for (unsigned i = 0; i < sizeof(stream); i++) {
+		assert_int_equal(c->frames, 0);
+		assert_int_equal(write(fd, stream + i, 1), 1);
+		net_step(c->port, 1000);
+	}
+	assert_int_equal(c->frames, 1);
+	expect_frame(c, 100, 5);
+	for (unsigned i = 0; i < 50; i++) {
+		memcpy(many + i * 64, (u8[]){0, 0, 0, 60}, 4);
+		fill_frame(many + i * 64 + 4, 60, i);
+	}
+	assert_int_equal(write(fd, many, sizeof(many)), sizeof(many));
+	wait_frames(c, 51);
+	expect_frame(c, 60, 49);
+	/* the end in the middle of a frame */
+	assert_int_equal(write(fd, stream, 50), 50);
+	close(fd);
+	wait_link(c, false);
+	assert_int_equal(c->frames, 51);
+	/* nothing of it is left for the next one */
+	fd = connect_to(n.a, SOCK_STREAM);
+	wait_link(c, true);
+	assert_int_equal(write(fd, stream, sizeof(stream)), sizeof(stream));
+	wait_frames(c, 52);
+	expect_frame(c, 100, 5);
+	close(fd);
+	unplug(c);
+	drop_names(&n);
+}
+
+/* Lengths that no frame has end the connection, but not the port. */
+static void socket_lengths(void **state)
+{
+	static const u32 bad[] = {
+	        0, 1, NET_FRAME_MIN - 1, NET_FRAME_MAX + 1, 0x10000000, 0x7fffffff, 0xffffffff};
+	struct names n;
+	struct card *c;
+	u8 byte;
+
+	make_names(&n);
+	c = plug_socket("listen", n.a, NULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		u32 len = htonl(bad[i]);
+		int fd = connect_to(n.a, SOCK_STREAM);
+
+		wait_link(c, true);
+		assert_int_equal(write(fd, &len, 4), 4);
+		wait_link(c, false);
+		assert_int_equal(read(fd, &byte, 1), 0);
+		close(fd);
+	}
+	assert_int_equal(c->frames, 0);
+	unplug(c);
+	drop_names(&n);
+}
+
+/* The same for datagrams: they are dropped. */
+static void socket_datagram_lengths(void **state)
+{
+	static u8 frame[NET_FRAME_MAX + 1];
+	struct names n;
+	struct unix_name me;
+	struct card *c;
+	struct err e;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	make_names(&n);
+	assert_true(unix_name_set(&me, n.b));
+	assert_int_equal(unix_name_bind(&me, fd, "test", &e), 0);
+	c = plug_socket("dgram", n.a, n.b);
+	assert_false(c->down);
+	assert_int_equal(connect(fd, (struct sockaddr *)&(struct sockaddr_un){.sun_family = AF_UNIX}, 2), -1);
+	close(fd);
+	unix_name_remove(&me);
+	wait_link(c, false);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(unix_name_bind(&me, fd, "test", &e), 0);
+	wait_link(c, true);
+	strcpy(me.addr.sun_path, n.a);
+	assert_int_equal(connect(fd, (struct sockaddr *)&me.addr, sizeof(me.addr)), 0);
+	for (u32 len = 0; len < NET_FRAME_MIN; len++)
+		assert_int_equal(send(fd, frame, len, 0), len);
+	assert_int_equal(send(fd, frame, sizeof(frame), 0), sizeof(frame));
+	fill_frame(frame, 60, 9);
+	assert_int_equal(send(fd, frame, 60, 0), 60);
+	wait_frames(c, 1);
+	expect_frame(c, 60, 9);
+	assert_false(c->down);
+	strcpy(me.addr.sun_path, n.b);
+	close(fd);
+	unix_name_remove(&me);
+	unplug(c);
+	drop_names(&n);
+}
+
+/*
+ * A card that is full, then a peer that reads nothing: both make the other side wait, in bounded memory, and
+ * every frame arrives once, in order.
+ */
+static void check_waits(struct card *from, struct card *to)
+{
+	static u8 frame[9000];
+	unsigned sent = 0;
+
+	to->full = true;
+	for (; sent < 1000; sent++) {
+		fill_frame(frame, sizeof(frame), sent);
+		put(from, frame, sizeof(frame));
+		net_step(to->port, 0);
+		if (from->out)
+			break;
+	}
+	assert_in_range(sent, 1, 999);
+	assert_int_equal(to->frames, 0);
+	to->full = false;
+	net_resume(to->port);
+	for (unsigned got = 0; got <= sent; got++) {
+		while (to->frames == got) {
+			to->full = to->frames > got; /* one at a time */
+			net_step(to->port, 10);
+			net_step(from->port, 0);
+		}
+		net_resume(to->port);
+	}
+	assert_null(from->out);
+	expect_frame(to, sizeof(frame), sent);
+}
+
+static void socket_waits(void **state)
+{
+	struct names n;
+	struct card *a, *b;
+
+	make_names(&n);
+	a = plug_socket("listen", n.a, NULL);
+	b = plug_socket("connect", n.a, NULL);
+	wait_link(a, true);
+	check_waits(a, b);
+	unplug(a);
+	unplug(b);
+	a = plug_socket("dgram", n.a, n.b);
+	b = plug_socket("dgram", n.b, n.a);
+	wait_link(a, true);
+	check_waits(a, b);
+	unplug(a);
+	unplug(b);
+	drop_names(&n);
+}
+
+/* Only one other side at a time; and a checksum that the guest left to do is done. */
+static void socket_second_and_sums(void **state)
+{
+	struct names n;
+	struct card *c;
+	u8 frame[60] = {0}, got[64], byte;
+	int first, second;
+
+	make_names(&n);
+	c = plug_socket("listen", n.a, NULL);
+	first = connect_to(n.a, SOCK_STREAM);
+	wait_link(c, true);
+	second = connect_to(n.a, SOCK_STREAM);
+	net_step(c->port, 1000);
+	assert_int_equal(read(second, &byte, 1), 0);
+	close(second);
+	assert_int_equal(net_takes(c->port), NET_OFF_CSUM);
+	frame[20] = 0x12;
+	frame[21] = 0x34;
+	c->out_meta = (struct net_meta){.flags = NET_NEEDS_CSUM, .csum_start = 20, .csum_offset = 6};
+	put(c, frame, sizeof(frame));
+	net_step(c->port, 0);
+	assert_int_equal(read(first, got, sizeof(got)), sizeof(got));
+	assert_memory_equal(got, ((u8[]){0, 0, 0, 60}), 4);
+	assert_memory_equal(got + 4 + 26, ((u8[]){0xed, 0xcb}), 2);
+	close(first);
+	unplug(c);
+	drop_names(&n);
+}
+
+static void refuse(const char *config, int code, const char *message)
+{
+	struct net_spec *spec = malloc(sizeof(*spec));
+	struct net_port *p;
+	struct err e;
+
+	assert_int_equal(net_parse(spec, config, &e), 0);
+	assert_int_equal(net_open(&p, spec, &e), code);
+	assert_string_equal(e.text, message);
+	free(spec);
+}
+
+/* A name in use stays as it is, one of an earlier run is replaced, and what is no socket is not touched. */
+static void socket_names(void **state)
+{
+	char config[200], message[200];
+	struct unix_name stale;
+	struct names n;
+	struct card *c;
+	struct err e;
+	int fd;
+
+	make_names(&n);
+	c = plug_socket("listen", n.a, NULL);
+	snprintf(config, sizeof(config), "socket,listen=%s", n.a);
+	snprintf(message, sizeof(message), "listen=%s: in use by another process", n.a);
+	refuse(config, -EADDRINUSE, message);
+	unplug(c);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_true(unix_name_set(&stale, n.a));
+	assert_int_equal(unix_name_bind(&stale, fd, "test", &e), 0);
+	refuse(config, -EADDRINUSE, message);
+	close(fd); /* nobody answers any more */
+	c = plug_socket("listen", n.a, NULL);
+	unplug(c);
+	fd = open(n.a, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	close(fd);
+	snprintf(message, sizeof(message), "listen=%s: exists and is not a socket", n.a);
+	refuse(config, -EEXIST, message);
+	unlink(n.a);
+	refuse("socket,listen=/nonexistent/a", -ENOENT, "listen=/nonexistent/a: No such file or directory");
+	snprintf(config, sizeof(config), "socket,connect=%s", n.a);
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(unix_name_bind(&stale, fd, "test", &e), 0);
+	snprintf(message, sizeof(message), "connect=%s: Protocol wrong type for socket", n.a);
+	refuse(config, -EPROTOTYPE, message);
+	close(fd);
+	unix_name_remove(&stale);
+	drop_names(&n);
+}
+
 /* --- captures --- */
 
 static void capture(void **state)
@@ -568,6 +955,14 @@ int main(void)
 		cmocka_unit_test(user_offload),
 		cmocka_unit_test(user_forward),
 #endif
+		cmocka_unit_test(socket_joins),
+		cmocka_unit_test(socket_datagrams),
+		cmocka_unit_test(socket_partial),
+		cmocka_unit_test(socket_lengths),
+		cmocka_unit_test(socket_datagram_lengths),
+		cmocka_unit_test(socket_waits),
+		cmocka_unit_test(socket_second_and_sums),
+		cmocka_unit_test(socket_names),
 		cmocka_unit_test(capture),
 	};
 
