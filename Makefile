@@ -56,6 +56,7 @@ bench: build
 	@bench/run.py --xhyve $(BUILD)/xhyve
 	@bench/suite.py --xhyve $(BUILD)/xhyve
 	@bench/disk.py --img $(BUILD)/xhyve-img
+	@bench/net.py --xhyve $(BUILD)/xhyve
 
 fuzz:
 	@tools/deps.sh fuzz

@@ -12,7 +12,7 @@ run="busybox-static cpio"
 check="python3-pytest python3-pexpect mandoc dpkg e2fsprogs
 	hdparm smartmontools sg3-utils lsscsi eject wodim xorriso"
 lint="clang-format clang-tidy mandoc"
-bench="qemu-system-x86 qemu-utils xz-utils bzip2 mawk dash openssl python3"
+bench="qemu-system-x86 qemu-utils iproute2 xz-utils bzip2 mawk dash openssl python3"
 fuzz="clang libclang-rt-14-dev"
 
 case "${1:-all}" in
