@@ -185,10 +185,59 @@ void console_rx_ready(struct console *c)
 		console_post_rx(c);
 }
 
+/* -- who is there ------------------------------------------------------------------------------ */
+
+static bool nobody(struct console *c)
+{
+	bool lines = false, there = false;
+
+	pthread_mutex_lock(&c->lock);
+	for (unsigned i = 0; i < c->count; i++) {
+		const struct stream *s = c->stream[i];
+
+		lines |= s->line;
+		there |= s->line && s->connected && !s->dead;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return lines && !there;
+}
+
+void console_look_carrier(struct console *c)
+{
+	bool alone = nobody(c);
+
+	if (!c->ops || alone == c->alone)
+		return;
+	c->alone = alone;
+	if (c->ops->carrier)
+		c->ops->carrier(c->opaque, !alone);
+}
+
+bool stream_winsize(int fd, struct winsize *size)
+{
+	return ioctl(fd, TIOCGWINSZ, size) == 0 && size->ws_col && size->ws_row;
+}
+
+void console_look_size(struct console *c)
+{
+	struct winsize now = c->size;
+	bool known = false;
+
+	for (unsigned i = 0; i < c->count && !known; i++)
+		known = c->stream[i]->ops->size && c->stream[i]->ops->size(c->stream[i], &now);
+	if (!known || !c->ops || (now.ws_col == c->size.ws_col && now.ws_row == c->size.ws_row))
+		return;
+	c->size = now;
+	if (c->ops->resized)
+		c->ops->resized(c->opaque, now.ws_col, now.ws_row);
+}
+
 void console_attach(struct console *c, const struct console_ops *ops, void *opaque)
 {
 	c->ops = ops;
 	c->opaque = opaque;
+	console_look_carrier(c);
+	console_look_size(c);
 	for (unsigned i = 0; i < c->count; i++)
 		stream_start_input(c->stream[i]);
 }

@@ -8,6 +8,9 @@
  * Input: receive(opaque, byte buffer) is called on the loop thread and says how many bytes it took;
  * console_rx_ready asks for the rest.
  *
+ * Somebody is at the other end as long as a terminal, a client or a device is: a pseudo terminal has to be
+ * opened, a socket connected. Where there is only a log file, or nothing, nobody can leave either.
+ *
  * Spec strings (-l com1,SPEC; several may be combined with commas, e.g. autopty=PATH,log=FILE; all
  * get the output): stdio, null, autopty[=PATH], log=PATH, unix:PATH, /dev/...
  *
@@ -27,6 +30,12 @@ struct console_ops {
 	void (*ready)(void *opaque);                                /* room for output again */
 	void (*brk)(void *opaque);                                  /* a break condition from the host */
 	void (*quit)(void *opaque);                                 /* the user typed the escape's quit */
+	/*
+	 * May be NULL. carrier: somebody came or left; at first it is taken that somebody is there, and
+	 * attaching corrects that. resized: the terminal's size, when it is known and when it changes.
+	 */
+	void (*carrier)(void *opaque, bool there);
+	void (*resized)(void *opaque, u16 columns, u16 rows);
 };
 
 /* Pure check of a spec (syntax only, nothing is opened). */
@@ -46,6 +55,9 @@ int console_open_tcp(struct console **out, struct loop *loop, u16 port, struct e
  * callbacks must not close the console.
  */
 void console_attach(struct console *c, const struct console_ops *ops, void *opaque);
+
+/* On the loop thread: the terminal may have another size now (SIGWINCH). */
+void console_look_size(struct console *c);
 
 size_t console_write(struct console *c, const u8 *buf, size_t len); /* any thread; bytes taken */
 void console_rx_ready(struct console *c);                           /* any thread: receive may take more */

@@ -2,6 +2,7 @@
  * Back ends that are a name in the file system: a log file and a character device.
  */
 #include "base/log.h"
+#include "console/mark.h"
 #include "console/stream.h"
 #include "console/tty.h"
 
@@ -43,15 +44,38 @@ int log_open(struct console *c, const char *path, struct err *e)
 
 struct device {
 	struct stream s;
-	struct tty *tty;
+	struct tty *tty; /* NULL: no terminal */
+	struct unmark marks;
 };
+
+/* A break comes before the bytes that were read with it. */
+static size_t filter(struct stream *s, u8 *buf, size_t n)
+{
+	struct device *d = container_of(s, struct device, s);
+	struct console *c = s->console;
+	unsigned breaks = 0;
+
+	if (!d->tty)
+		return n;
+	n = unmark(&d->marks, buf, n, &breaks);
+	if (breaks && c->ops && c->ops->brk)
+		c->ops->brk(c->opaque);
+	console_look_size(c);
+	return n;
+}
+
+static bool size(struct stream *s, struct winsize *size)
+{
+	return s->rd.fd >= 0 && stream_winsize(s->rd.fd, size);
+}
 
 static void close_device(struct stream *s)
 {
 	tty_close(container_of(s, struct device, s)->tty);
 }
 
-static const struct stream_ops device_ops = {.hangup = hangup, .close = close_device};
+static const struct stream_ops device_ops = {
+        .hangup = hangup, .filter = filter, .size = size, .close = close_device};
 
 static int open_device(struct device *d, const char *path, struct err *e)
 {
@@ -74,7 +98,7 @@ static int open_device(struct device *d, const char *path, struct err *e)
 	r = stream_set_output(&d->s, wr, WRITE_PLAIN);
 	if (r)
 		return err_errno(e, r, "%s", path);
-	d->tty = tty_open(fd);
+	d->tty = tty_open(fd, true);
 	return 0;
 }
 
@@ -85,5 +109,6 @@ int device_open(struct console *c, const char *path, struct err *e)
 	if (!d)
 		return err_set(e, -ENOMEM, "out of memory");
 	snprintf(d->s.name, sizeof(d->s.name), "%s", path);
+	d->s.line = true;
 	return open_device(d, path, e);
 }

@@ -58,6 +58,18 @@ static int connect_reader(struct pty *p)
 	return stream_set_output(&p->s, wr, WRITE_PLAIN);
 }
 
+/* The kernel tells nobody of a size that was set on the other side: whoever types there has set it. */
+static size_t look_size(struct stream *s, u8 *buf, size_t n)
+{
+	console_look_size(s->console);
+	return n;
+}
+
+static bool size(struct stream *s, struct winsize *size)
+{
+	return s->connected && stream_winsize(container_of(s, struct pty, s)->master, size);
+}
+
 static void look(struct stream *s)
 {
 	struct pty *p = container_of(s, struct pty, s);
@@ -67,6 +79,7 @@ static void look(struct stream *s)
 		stream_poll_later(s);
 		return;
 	}
+	console_look_size(s->console);
 	console_drain(s->console);
 }
 
@@ -85,7 +98,9 @@ static void close_pty(struct stream *s)
 static const struct stream_ops pty_ops = {
         .hangup = hangup,
         .read_failed = read_failed,
+        .filter = look_size,
         .poll = look,
+        .size = size,
         .close = close_pty,
 };
 
@@ -174,6 +189,7 @@ int pty_open(struct console *c, const char *path, struct err *e)
 	if (!p)
 		return err_set(e, -ENOMEM, "out of memory");
 	p->master = -1;
+	p->s.line = true;
 	r = open_master(p, e);
 	if (!r && path)
 		r = write_name(p, path, e);

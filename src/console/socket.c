@@ -108,8 +108,10 @@ static struct server *server_new(struct console *c)
 {
 	struct server *u = (struct server *)stream_new(c, sizeof(*u), &server_ops);
 
-	if (u)
-		u->listener = (struct loop_fd){.fd = -1, .events = EPOLLIN, .fn = on_client, .opaque = u};
+	if (!u)
+		return NULL;
+	u->s.line = true;
+	u->listener = (struct loop_fd){.fd = -1, .events = EPOLLIN, .fn = on_client, .opaque = u};
 	return u;
 }
 

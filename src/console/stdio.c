@@ -123,6 +123,11 @@ static void hangup(struct stream *s, int err)
 	stream_kill(s, err);
 }
 
+static bool size(struct stream *s, struct winsize *size)
+{
+	return stream_winsize(STDIN_FILENO, size) || stream_winsize(STDOUT_FILENO, size);
+}
+
 static void close_stdio(struct stream *s)
 {
 	struct stdio *o = container_of(s, struct stdio, s);
@@ -136,6 +141,7 @@ static const struct stream_ops stdio_ops = {
         .filter = filter,
         .read_failed = read_failed,
         .poll = look_again,
+        .size = size,
         .close = close_stdio,
 };
 
@@ -176,6 +182,7 @@ static int open_descriptors(struct stream *s)
 	int fd = own_descriptor(STDOUT_FILENO, O_WRONLY, &mode), r = 0;
 
 	/* A closed descriptor is like /dev/null: ">&-" is a way to say so. */
+	s->line = fd >= 0;
 	if (fd >= 0)
 		r = stream_set_output(s, fd, mode);
 	if (r)
@@ -200,7 +207,7 @@ int stdio_open(struct console *c, struct err *e)
 	r = open_descriptors(&o->s);
 	if (r)
 		return err_errno(e, r, "stdio");
-	o->tty = tty_open(STDIN_FILENO);
+	o->tty = tty_open(STDIN_FILENO, false);
 	o->s.keep_reading = o->tty != NULL;
 	if (!o->tty)
 		return 0;

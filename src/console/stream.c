@@ -109,6 +109,7 @@ void stream_set_connected(struct stream *s, bool connected)
 	pthread_mutex_lock(&s->console->lock);
 	s->connected = connected;
 	pthread_mutex_unlock(&s->console->lock);
+	console_look_carrier(s->console);
 }
 
 void stream_kill(struct stream *s, int err)
@@ -119,6 +120,7 @@ void stream_kill(struct stream *s, int err)
 	s->head = s->tail = 0;
 	pthread_mutex_unlock(&s->console->lock);
 	log_warn("console %s: %s; its output is dropped from now on", s->name, strerrordesc_np(err));
+	console_look_carrier(s->console);
 }
 
 /* Up to two pieces of the ring that wait to be written; 0 if there is nothing to do. */

@@ -14,6 +14,7 @@
 #include "console/console.h"
 #include "console/spec.h"
 
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #define RING_SIZE (64 * 1024u)
@@ -30,6 +31,8 @@ struct stream_ops {
 	bool (*read_failed)(struct stream *s, int err);
 	/* Periodic look, started with stream_poll_later. May be NULL. */
 	void (*poll)(struct stream *s);
+	/* Size of the terminal; false if there is none or it does not say. May be NULL. */
+	bool (*size)(struct stream *s, struct winsize *size);
 	/* Releases what the back end has beyond the stream. The stream is freed by the caller. */
 	void (*close)(struct stream *s);
 };
@@ -54,6 +57,7 @@ struct stream {
 	bool waiting;   /* for EPOLLOUT */
 
 	/* loop thread: */
+	bool line; /* somebody can be there or not: it counts for the carrier */
 	struct loop_fd wr;
 	enum write_mode mode;
 	bool wr_polled; /* epoll takes it; else it is a file that is always ready */
@@ -79,6 +83,8 @@ struct console {
 	void *opaque;
 	struct stream *stream[SPEC_ITEMS_MAX];
 	unsigned count;
+	bool alone;          /* loop thread: what the receiver was told of the carrier */
+	struct winsize size; /* loop thread: what the receiver was told of the terminal */
 	char name[256];
 };
 
@@ -120,3 +126,9 @@ void console_post_rx(struct console *c);
 
 /* console.c: writes what can be written and tells the guest about room. Loop thread. */
 void console_drain(struct console *c);
+
+/* console.c: tells the guest when the last reader left or the first one came. Loop thread. */
+void console_look_carrier(struct console *c);
+
+/* The size of the terminal fd, for ops->size. */
+bool stream_winsize(int fd, struct winsize *size);

@@ -170,7 +170,7 @@ static void install_handlers(void)
 	atexit(console_restore_tty);
 }
 
-struct tty *tty_open(int fd)
+struct tty *tty_open(int fd, bool marks)
 {
 	struct tty *t = NULL;
 
@@ -185,6 +185,8 @@ struct tty *tty_open(int fd)
 		return NULL;
 	t->raw = t->saved;
 	cfmakeraw(&t->raw);
+	if (marks)
+		t->raw.c_iflag |= PARMRK;
 	t->raw.c_cc[VMIN] = 1;
 	t->raw.c_cc[VTIME] = 0;
 	t->is_raw = false;

@@ -11,9 +11,10 @@ struct tty;
 /*
  * Remembers the settings of the terminal fd (a duplicate is kept) and puts it into raw mode; as a
  * background job only tty_poll will, once we are in the foreground. NULL when fd is no terminal or
- * there are too many. From the first one on, fatal signals restore all terminals before they kill.
+ * there are too many. With marks breaks are found in its input (mark.h). From the first one on, fatal signals
+ * restore all terminals before they kill.
  */
-struct tty *tty_open(int fd);
+struct tty *tty_open(int fd, bool marks);
 void tty_close(struct tty *t); /* restores; NULL is fine */
 
 /* Enters raw mode if that is wanted and possible. True if the terminal is raw now. */

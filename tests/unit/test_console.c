@@ -5,6 +5,7 @@
  */
 #include "base/log.h"
 #include "console/console.h"
+#include "console/mark.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +39,8 @@ struct guest {
 	size_t got_len;
 	size_t appetite; /* bytes it takes before it is full */
 	unsigned ready, breaks, quits;
+	unsigned came, left; /* times that somebody did */
+	unsigned columns, rows;
 };
 
 static size_t receive(void *opaque, const u8 *buf, size_t len)
@@ -84,8 +87,30 @@ static void on_quit(void *opaque)
 	count(g, &g->quits);
 }
 
-static const struct console_ops guest_ops = {
-        .receive = receive, .ready = on_ready, .brk = on_break, .quit = on_quit};
+static void on_carrier(void *opaque, bool there)
+{
+	struct guest *g = opaque;
+
+	count(g, there ? &g->came : &g->left);
+}
+
+static void on_resized(void *opaque, u16 columns, u16 rows)
+{
+	struct guest *g = opaque;
+
+	pthread_mutex_lock(&g->lock);
+	g->columns = columns;
+	g->rows = rows;
+	pthread_cond_broadcast(&g->changed);
+	pthread_mutex_unlock(&g->lock);
+}
+
+static const struct console_ops guest_ops = {.receive = receive,
+        .ready = on_ready,
+        .brk = on_break,
+        .quit = on_quit,
+        .carrier = on_carrier,
+        .resized = on_resized};
 
 static void *run_loop(void *opaque)
 {
@@ -621,6 +646,20 @@ static void expect_restored(const struct terminal *t)
 
 #define GREETING "xhyve: Ctrl-] ? for help\r\n"
 
+static void look_size(void *opaque)
+{
+	struct guest *g = opaque;
+
+	console_look_size(g->c);
+}
+
+static void set_size(int fd, u16 columns, u16 rows)
+{
+	const struct winsize size = {.ws_col = columns, .ws_row = rows};
+
+	assert_int_equal(ioctl(fd, TIOCSWINSZ, &size), 0);
+}
+
 static void test_terminal(void **state)
 {
 	struct terminal t;
@@ -628,6 +667,7 @@ static void test_terminal(void **state)
 	struct guest g;
 
 	terminal_open(&t);
+	set_size(t.slave, 132, 43);
 	swap_in(&swap, t.slave, t.slave, t.slave);
 	guest_start(&g, "stdio");
 	assert_true(is_raw(&t));
@@ -649,6 +689,13 @@ static void test_terminal(void **state)
 	assert_int_equal(write(t.master, "\x1d", 1), 1);
 	assert_int_equal(write(t.master, "q", 1), 1);
 	expect_count(&g, &g.quits, 1);
+	expect_count(&g, &g.columns, 132);
+	expect_count(&g, &g.rows, 43);
+	set_size(t.slave, 200, 60);
+	assert_int_equal(loop_post(g.loop, look_size, &g), 0);
+	expect_count(&g, &g.columns, 200);
+	expect_count(&g, &g.rows, 60);
+	assert_int_equal(g.left, 0);
 	guest_stop(&g);
 	swap_back(&swap);
 	expect_restored(&t);
@@ -949,13 +996,18 @@ static void test_autopty(void **state)
 	assert_memory_equal(name, "/dev/pts/", 9);
 	assert_memory_equal(console_name(g.c), name, strlen(name));
 	say(&g, "boot messages\r\n");
+	expect_count(&g, &g.left, 1); /* a log keeps nobody on the line */
 	fd = open(name, O_RDWR | O_NOCTTY);
 	assert_true(fd >= 0);
+	expect_count(&g, &g.came, 1);
+	set_size(fd, 100, 25);
 	assert_false(pty_settings(fd).c_lflag & ECHO);
 	expect_read(fd, "boot messages\r\n");
 	assert_int_equal(write(fd, "root\r", 5), 5);
 	expect_input(&g, "root\r");
+	expect_count(&g, &g.columns, 100);
 	close(fd);
+	expect_count(&g, &g.left, 2);
 	say(&g, "while away\r\n");
 	fd = open(name, O_RDWR | O_NOCTTY);
 	assert_true(fd >= 0);
@@ -1032,9 +1084,11 @@ static void test_unix(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	say(&g, "early\n");
+	expect_count(&g, &g.left, 1);
 	a = dial(path);
 	assert_true(a >= 0);
 	expect_read(a, "early\n");
+	expect_count(&g, &g.came, 1);
 	assert_int_equal(write(a, "one", 3), 3);
 	expect_input(&g, "one");
 	/* A second client is sent away, the first goes on. */
@@ -1047,7 +1101,9 @@ static void test_unix(void **state)
 	shutdown(a, SHUT_WR);
 	say(&g, "late\n");
 	expect_read(a, "late\n");
+	assert_int_equal(g.left, 1);
 	close(a);
+	expect_count(&g, &g.left, 2);
 	/* Until the loop has seen the hang-up a new client is refused; then it is served. */
 	for (;;) {
 		b = dial(path);
@@ -1163,8 +1219,10 @@ static void test_device(void **state)
 	assert_true(is_raw(&t));
 	say(&g, "to\n");
 	expect_read(t.master, "to\n");
-	assert_int_equal(write(t.master, "from\x1dq", 6), 6);
-	expect_input(&g, "from\x1dq");
+	/* No escape key; and a byte that the terminal uses for its marks is whole. */
+	assert_int_equal(write(t.master, "from\x1dq\xff!", 8), 8);
+	expect_input(&g, "from\x1dq\xff!");
+	assert_int_equal(g.breaks, 0);
 	guest_stop(&g);
 	expect_restored(&t);
 	terminal_close(&t);
@@ -1176,6 +1234,36 @@ static void test_device(void **state)
 	assert_string_equal(e.text, "/dev/no-such-device: No such file or directory");
 	assert_int_equal(guest_open(&g, path_of("log"), &e), -ENOTTY);
 	assert_true(slurp(path_of("log"), text, sizeof(text)) > 0);
+}
+
+/* Marks of a terminal's input, whole and cut anywhere: breaks, wrong bytes, the byte that marks itself. */
+static void test_marks(void **state)
+{
+	static const u8 marked[] = "a\xff\xff"
+	                           "b\xff\0\0"
+	                           "c\xff\0\xff"
+	                           "d\xff\0\0\xff\0\0\xff\0!";
+	const size_t len = sizeof(marked) - 1;
+
+	for (size_t cut = 0; cut <= len; cut++) {
+		struct unmark m = {0};
+		unsigned breaks = 0;
+		u8 buf[sizeof(marked)];
+		size_t n;
+
+		memcpy(buf, marked, len);
+		n = unmark(&m, buf, cut, &breaks);
+		memmove(buf + n, buf + cut, len - cut);
+		n += unmark(&m, buf + n, len - cut, &breaks);
+		assert_int_equal(n, 7);
+		assert_memory_equal(buf,
+		        "a\xff"
+		        "bc\xff"
+		        "d!",
+		        7);
+		assert_int_equal(breaks, 3);
+		assert_int_equal(m.seen, 0);
+	}
 }
 
 /* Closing while callbacks are posted must not touch freed memory (run under ASan). */
@@ -1238,6 +1326,7 @@ int main(int argc, char **argv)
 	        cmocka_unit_test(test_unix_stalled_client),
 	        cmocka_unit_test(test_tcp),
 	        cmocka_unit_test(test_device),
+	        cmocka_unit_test(test_marks),
 	        cmocka_unit_test(test_close_with_work_posted),
 	};
 
