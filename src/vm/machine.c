@@ -57,7 +57,7 @@ struct machine {
 	struct pm pm;
 	struct ps2ctl ps2;
 	struct pci_host pci;
-	struct serial com[CONFIG_LPC_PORTS];
+	struct com_port com[CONFIG_LPC_PORTS];
 	struct relay bvmcons, bvmdebug;
 	struct debugexit debugexit;
 	bool has_debugexit;
@@ -439,12 +439,12 @@ static int build_ports(struct machine *m, struct err *e)
 	int rc = 0;
 
 	for (unsigned n = 0; m->lpc && n < CONFIG_LPC_PORTS && rc == 0; n++) {
-		const struct serial_config s = {.vm = m->vm,
+		const struct com_config s = {.vm = m->vm,
 		        .base = com_table[n].port,
 		        .irq = isa_wire(m, com_table[n].irq),
 		        .spec = c->com[n]};
 
-		rc = serial_init(&m->com[n], &s, e);
+		rc = com_init(&m->com[n], &s, e);
 	}
 	if (rc < 0 || c->explain)
 		return rc;
@@ -642,7 +642,7 @@ void machine_stop(struct machine *m)
 	relay_stop(&m->bvmdebug);
 	relay_stop(&m->bvmcons);
 	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++)
-		serial_stop(&m->com[n]);
+		serial_stop(&m->com[n].line);
 }
 
 void machine_destroy(struct machine *m)
@@ -650,7 +650,7 @@ void machine_destroy(struct machine *m)
 	relay_fini(&m->bvmdebug);
 	relay_fini(&m->bvmcons);
 	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++)
-		serial_fini(&m->com[n]);
+		com_fini(&m->com[n]);
 	slots_destroy(m->slots);
 	if (m->has_debugexit)
 		debugexit_fini(&m->debugexit);

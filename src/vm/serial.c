@@ -11,7 +11,7 @@ static void quit(struct vm *vm)
 	vm_stop(vm, EXIT_OTHER);
 }
 
-/* --- COM ports --- */
+/* --- UARTs --- */
 
 static size_t uart_tx(void *opaque, const u8 *buf, size_t len)
 {
@@ -33,21 +33,21 @@ static size_t serial_receive(void *opaque, const u8 *buf, size_t len)
 {
 	struct serial *s = opaque;
 
-	return uart_receive(&s->uart, buf, len);
+	return uart_receive(s->uart, buf, len);
 }
 
 static void serial_ready(void *opaque)
 {
 	struct serial *s = opaque;
 
-	uart_tx_ready(&s->uart);
+	uart_tx_ready(s->uart);
 }
 
 static void serial_break(void *opaque)
 {
 	struct serial *s = opaque;
 
-	uart_break(&s->uart);
+	uart_break(s->uart);
 }
 
 static void serial_quit(void *opaque)
@@ -57,32 +57,37 @@ static void serial_quit(void *opaque)
 	quit(s->vm);
 }
 
-static const struct console_ops serial_ops = {
-        .receive = serial_receive, .ready = serial_ready, .brk = serial_break, .quit = serial_quit};
-
-int serial_init(struct serial *s, const struct serial_config *cfg, struct err *e)
+static void serial_carrier(void *opaque, bool there)
 {
-	struct uart16550_config c = {.ports = &cfg->vm->ports,
-	        .base = cfg->base,
-	        .timers = loop_timers(cfg->vm->loop),
-	        .irq = cfg->irq,
-	        .host_opaque = s};
-	int rc;
+	struct serial *s = opaque;
 
-	s->vm = cfg->vm;
-	if (cfg->spec && !cfg->vm->config->explain) {
-		rc = console_open(&s->console, cfg->vm->loop, cfg->spec, e);
-		if (rc < 0)
-			return rc;
-		c.host = &uart_ops;
-	}
-	rc = uart16550_init(&s->uart, &c);
-	if (rc < 0)
-		return err_errno(e, rc, "cannot build the serial port at 0x%x", cfg->base);
-	s->built = true;
+	uart_set_carrier(s->uart, there);
+}
+
+static const struct console_ops serial_ops = {.receive = serial_receive,
+        .ready = serial_ready,
+        .brk = serial_break,
+        .quit = serial_quit,
+        .carrier = serial_carrier};
+
+int serial_open(struct serial *s, struct vm *vm, const char *spec, struct err *e)
+{
+	s->vm = vm;
+	if (!spec || !*spec || vm->config->explain)
+		return 0;
+	return console_open(&s->console, vm->loop, spec, e);
+}
+
+const struct uart_host_ops *serial_host(const struct serial *s)
+{
+	return s->console ? &uart_ops : NULL;
+}
+
+void serial_attach(struct serial *s, struct uart16550 *uart)
+{
+	s->uart = uart;
 	if (s->console)
 		console_attach(s->console, &serial_ops, s);
-	return 0;
 }
 
 void serial_stop(struct serial *s)
@@ -92,11 +97,31 @@ void serial_stop(struct serial *s)
 	s->console = NULL;
 }
 
-void serial_fini(struct serial *s)
+int com_init(struct com_port *p, const struct com_config *cfg, struct err *e)
 {
-	if (s->built)
-		uart16550_fini(&s->uart);
-	s->built = false;
+	struct uart16550_config c = {.ports = &cfg->vm->ports,
+	        .base = cfg->base,
+	        .timers = loop_timers(cfg->vm->loop),
+	        .irq = cfg->irq,
+	        .host_opaque = &p->line};
+	int rc = serial_open(&p->line, cfg->vm, cfg->spec, e);
+
+	if (rc < 0)
+		return rc;
+	c.host = serial_host(&p->line);
+	rc = uart16550_init(&p->uart, &c);
+	if (rc < 0)
+		return err_errno(e, rc, "cannot build the serial port at 0x%x", cfg->base);
+	p->built = true;
+	serial_attach(&p->line, &p->uart);
+	return 0;
+}
+
+void com_fini(struct com_port *p)
+{
+	if (p->built)
+		uart16550_fini(&p->uart);
+	p->built = false;
 }
 
 /* --- BVM relays --- */

@@ -11,24 +11,35 @@
 
 struct vm;
 
-/* A COM port. */
+/* A console and the UART that it belongs to. */
 struct serial {
 	struct vm *vm;
-	struct uart16550 uart;
+	struct uart16550 *uart;
 	struct console *console; /* NULL: nobody listens */
+};
+
+/* Opens the console, spec NULL or "": none. Then the UART is made with serial_host as its other end. */
+int serial_open(struct serial *s, struct vm *vm, const char *spec, struct err *e);
+const struct uart_host_ops *serial_host(const struct serial *s);
+void serial_attach(struct serial *s, struct uart16550 *uart);
+void serial_stop(struct serial *s); /* drains and closes the console; the chip stays */
+
+/* A COM port. */
+struct com_port {
+	struct serial line;
+	struct uart16550 uart;
 	bool built;
 };
 
-struct serial_config {
+struct com_config {
 	struct vm *vm;
 	u16 base;
 	struct wire irq;
 	const char *spec; /* console spec or NULL */
 };
 
-int serial_init(struct serial *s, const struct serial_config *cfg, struct err *e);
-void serial_stop(struct serial *s); /* drains and closes the console; the chip stays */
-void serial_fini(struct serial *s); /* no-op if it was never built */
+int com_init(struct com_port *p, const struct com_config *cfg, struct err *e);
+void com_fini(struct com_port *p); /* no-op if it was never built */
 
 /* -b and -g: a BVM port with its console. */
 enum relay_kind { RELAY_BVMCONS, RELAY_BVMDEBUG };

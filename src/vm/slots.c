@@ -18,6 +18,7 @@ static const struct slot_ops *const emulations[] = {
         &slot_amd_hostbridge,
         &slot_lpc,
         &slot_dummy,
+        &slot_uart,
         &slot_virtio_blk,
         &slot_virtio_net,
         &slot_virtio_rnd,

@@ -57,7 +57,8 @@ struct slot_dev {
 	struct block *disk; /* of disk devices; closed after end */
 };
 
-extern const struct slot_ops slot_hostbridge, slot_amd_hostbridge, slot_lpc, slot_dummy, slot_virtio_blk;
+extern const struct slot_ops slot_hostbridge, slot_amd_hostbridge, slot_lpc, slot_dummy, slot_uart,
+        slot_virtio_blk;
 extern const struct slot_ops slot_virtio_net, slot_virtio_rnd, slot_ahci, slot_ahci_hd, slot_ahci_cd;
 
 /* Builds all devices of vm's configuration, in order, and puts them on the bus. -errno and e. */
