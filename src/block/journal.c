@@ -14,6 +14,7 @@
 #define AREA_LEN (JOURNAL_RECORDS * sizeof(struct record))
 #define HEADER_LEN 4096u
 #define APPEND_MAX 128u
+#define RUN_SHIFT 48 /* of a record's run: more sectors than 10 000 segments can have */
 
 static const char magic[16] = "xhyve journal 1\n";
 
@@ -26,7 +27,7 @@ struct header {
 static_assert(sizeof(struct header) == 48, "file format");
 
 struct record {
-	u64 index;
+	u64 run; /* the first sector, and from bit RUN_SHIFT on how many follow it */
 	u32 before, after;
 	u64 gen;
 	u64 check;
@@ -36,7 +37,7 @@ static_assert(sizeof(struct record) == 32, "file format");
 static u64 record_check(const struct record *r, u64 nonce)
 {
 	u64 h = nonce ^ 0x9e3779b97f4a7c15ull;
-	const u64 word[3] = {r->index, (u64)r->before << 32 | r->after, r->gen};
+	const u64 word[3] = {r->run, (u64)r->before << 32 | r->after, r->gen};
 	for (int i = 0; i < 3; i++) {
 		h = (h ^ word[i]) * 0xff51afd7ed558ccdull;
 		h ^= h >> 32;
@@ -93,7 +94,8 @@ int journal_append(struct journal *j, u64 gen, u32 pos, const struct journal_cha
 	while (n && r == 0) {
 		u32 here = MIN(n, APPEND_MAX);
 		for (u32 i = 0; i < here; i++) {
-			rec[i] = (struct record){c[i].index, c[i].before, c[i].after, gen, 0};
+			u64 run = c[i].index | (u64)(c[i].n - 1) << RUN_SHIFT;
+			rec[i] = (struct record){run, c[i].before, c[i].after, gen, 0};
 			rec[i].check = record_check(&rec[i], j->nonce);
 		}
 		r = hostio_write(
@@ -124,7 +126,8 @@ static int replay_area(const struct header *h, u64 gen, const struct record *rec
 	for (u32 i = 0; i < JOURNAL_RECORDS; i++) {
 		if (rec[i].gen != gen || rec[i].check != record_check(&rec[i], h->nonce))
 			continue;
-		struct journal_change c = {rec[i].index, rec[i].before, rec[i].after};
+		struct journal_change c = {rec[i].run & (BIT64(RUN_SHIFT) - 1), rec[i].before, rec[i].after,
+		        (u32)(rec[i].run >> RUN_SHIFT) + 1};
 		int r = fn(opaque, &c);
 		if (r < 0)
 			return r;

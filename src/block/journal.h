@@ -9,9 +9,10 @@
  * kernel; a journal of another boot (after a power cut) says nothing about what reached the disk and is
  * ignored, and so the strict order of data and table is untouched.
  *
- * Records belong to generations of the sparse layer's commits. Two areas take turns: generation g uses
- * area g & 1. The header says which generation is in the table's file already. A record counts when its
- * check matches, and its generation is newer than that.
+ * A record is a run of neighbouring sectors that were changed alike: absent ones that got neighbouring slots,
+ * or the other way round. Records belong to generations of the sparse layer's commits. Two areas take turns:
+ * generation g uses area g & 1. The header says which generation is in the table's file already. A record
+ * counts when its check matches, and its generation is newer than that.
  *
  * Private to the block room. append: any thread; everything else: one at a time.
  */
@@ -20,6 +21,7 @@
 #include "block/hostio.h"
 
 #define JOURNAL_RECORDS 32768u /* in one area: the most that a generation can hold */
+#define JOURNAL_RUN 65536u     /* sectors of a record */
 
 struct journal {
 	const struct host_io *io;
@@ -28,9 +30,14 @@ struct journal {
 	char path[3104];
 };
 
+/*
+ * Sectors index.. up to n of them, n <= JOURNAL_RUN. before, after: the first one's entry, absent for all or
+ * slots that follow each other.
+ */
 struct journal_change {
 	u64 index;
 	u32 before, after;
+	u32 n;
 };
 
 /* Starts an empty journal: generations > committed may be appended. -errno leaves no file. */

@@ -14,7 +14,7 @@
 int lut_init(struct lut *l, const struct host_io *io, int fd, u64 entries)
 {
 	*l = (struct lut){.io = io, .fd = fd, .entries = entries};
-	u64 pages = (entries + LUT_PAGE - 1) / LUT_PAGE;
+	u64 pages = lut_pages(l);
 	l->map_len = pages * LUT_PAGE * sizeof(u32);
 	void *p = mmap(
 	        NULL, l->map_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -72,8 +72,7 @@ int lut_load(struct lut *l, u64 first, u64 n)
 
 void lut_forget(struct lut *l)
 {
-	u64 pages = (l->entries + LUT_PAGE - 1) / LUT_PAGE;
-	memset(l->loaded, 0, (pages + 63) / 64 * sizeof(u64));
+	memset(l->loaded, 0, (lut_pages(l) + 63) / 64 * sizeof(u64));
 }
 
 int lut_peek(struct lut *l, u64 first, u64 n, u32 *out)
@@ -106,33 +105,36 @@ static int compare_changes(const void *a, const void *b)
 	return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
+static int compare_seq(const void *a, const void *b)
+{
+	const struct lut_change *x = a, *y = b;
+	return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
 /*
  * Writes the changes of neighbouring pages: the file's content between the first and the last of them,
  * read back and patched. Unchanged entries in between are written as they are.
  */
-static int write_group(struct lut *l, const struct lut_change *c, u32 n, u32 *buf)
+static int write_group(struct lut *l, struct lut_change *c, u32 n, u32 *buf)
 {
-	u64 first = c[0].index, count = c[n - 1].index - first + 1;
+	u64 first = c[0].index, end = first;
+	bool gaps = false, twice = false;
+	for (u32 i = 0; i < n; i++) {
+		gaps |= c[i].index > end;
+		twice |= c[i].index < end;
+		end = MAX(end, c[i].index + c[i].n);
+	}
+	if (twice)
+		qsort(c, n, sizeof(*c), compare_seq);
 	int r = 0;
-	if (count != n)
-		r = hostio_read(l->io, l->fd, buf, count * sizeof(u32), first * sizeof(u32));
+	if (gaps)
+		r = hostio_read(l->io, l->fd, buf, (end - first) * sizeof(u32), first * sizeof(u32));
 	if (r < 0)
 		return r;
 	for (u32 i = 0; i < n; i++)
-		buf[c[i].index - first] = c[i].value;
-	return hostio_write(l->io, l->fd, buf, count * sizeof(u32), first * sizeof(u32));
-}
-
-/* Keeps the last change of each index; returns how many are left. */
-static u32 last_of_each(struct lut_change *c, u32 n)
-{
-	u32 k = 0;
-	for (u32 i = 0; i < n; i++) {
-		if (k && c[k - 1].index == c[i].index)
-			k--;
-		c[k++] = c[i];
-	}
-	return k;
+		for (u32 k = 0; k < c[i].n; k++)
+			buf[c[i].index - first + k] = lut_run(c[i].value, k);
+	return hostio_write(l->io, l->fd, buf, (end - first) * sizeof(u32), first * sizeof(u32));
 }
 
 int lut_write(struct lut *l, struct lut_change *c, u32 n)
@@ -140,7 +142,6 @@ int lut_write(struct lut *l, struct lut_change *c, u32 n)
 	if (n == 0)
 		return 0;
 	qsort(c, n, sizeof(*c), compare_changes);
-	n = last_of_each(c, n);
 	u32 *buf = malloc(WRITE_PAGES * LUT_PAGE * sizeof(u32));
 	if (!buf)
 		return -ENOMEM;
@@ -155,4 +156,10 @@ int lut_write(struct lut *l, struct lut_change *c, u32 n)
 	}
 	free(buf);
 	return r;
+}
+
+int lut_store(struct lut *l, u64 first, u64 n)
+{
+	u64 start = first * LUT_PAGE, end = MIN((first + n) * LUT_PAGE, l->entries);
+	return hostio_write(l->io, l->fd, l->live + start, (end - start) * sizeof(u32), start * sizeof(u32));
 }

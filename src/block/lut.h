@@ -47,10 +47,16 @@ static inline void lut_set(struct lut *l, u64 i, u32 v)
 /* Copies live entries without keeping pages that nobody touched yet. */
 int lut_peek(struct lut *l, u64 first, u64 n, u32 *out);
 
-/* One change of the table: entry index holds value. */
+/* The i-th entry of a run: absent for all of it, or slots that follow each other. */
+static inline u32 lut_run(u32 first, u32 i)
+{
+	return first == LUT_ABSENT ? first : first + i;
+}
+
+/* One change of the table: n entries from index on, inside one page, hold the run that value begins. */
 struct lut_change {
 	u64 index;
-	u32 value;
+	u32 value, n;
 	u32 seq; /* order of changes of one index */
 };
 /*
@@ -58,3 +64,10 @@ struct lut_change {
  * synced. 0 or -errno, after which any part of the changes may be in the file.
  */
 int lut_write(struct lut *l, struct lut_change *c, u32 n);
+/* Writes live pages [first, first + n) to the file as they are. No other thread is inside. */
+int lut_store(struct lut *l, u64 first, u64 n);
+
+static inline u64 lut_pages(const struct lut *l)
+{
+	return (l->entries + LUT_PAGE - 1) / LUT_PAGE;
+}

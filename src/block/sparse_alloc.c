@@ -242,13 +242,25 @@ static int make_room(struct sparse *s, u32 n)
 	return s->failed;
 }
 
-static void note_change(struct sparse *s, struct journal_change *c, u64 index, u32 after)
+/* n entries, inside one page, change: they were what before begins and become what after begins. */
+static void note_change(struct sparse *s, struct journal_change *c, u64 index, u32 before, u32 after, u32 n)
 {
 	struct generation *g = &s->gen[s->collecting & 1];
-	*c = (struct journal_change){index, lut_get(&s->lut, index), after};
-	lut_set(&s->lut, index, after);
-	g->change[g->count] = (struct lut_change){index, after, g->count};
+	*c = (struct journal_change){index, before, after, n};
+	for (u32 i = 0; i < n; i++)
+		lut_set(&s->lut, index + i, lut_run(after, i));
+	g->change[g->count] = (struct lut_change){index, after, n, g->count};
 	g->count++;
+}
+
+/* How many of n live entries from index on are the run that the first of them begins; inside one page. */
+static u32 live_run(const struct sparse *s, u64 index, u32 n)
+{
+	u32 first = lut_get(&s->lut, index), i = 1;
+	n = (u32)MIN(n, LUT_PAGE - index % LUT_PAGE);
+	while (i < n && lut_get(&s->lut, index + i) == lut_run(first, i))
+		i++;
+	return i;
 }
 
 static void add_pending(struct sparse *s, struct pending *p)
@@ -332,13 +344,14 @@ int sparse_publish(struct sparse *s, u32 segment, u64 index, u64 slot, u32 n, u3
 	}
 	u64 gen = s->collecting;
 	u32 pos = s->gen[gen & 1].count;
-	for (u32 i = 0; i < n; i++) {
+	for (u32 i = 0, run; i < n; i += run) {
+		run = live_run(s, index + i, n - i);
 		if (lut_get(&s->lut, index + i) == LUT_ABSENT) {
-			note_change(s, &change[k++], index + i, (u32)(slot + i));
+			note_change(s, &change[k++], index + i, LUT_ABSENT, (u32)(slot + i), run);
 			continue;
 		}
 		*leading = MIN(*leading, i);
-		slots_give(&s->seg[segment].slots, slot + i);
+		give_run(s, segment, slot + i, run);
 	}
 	return record_changes(s, gen, pos, change, k);
 }
@@ -358,12 +371,14 @@ int sparse_clear(struct sparse *s, u32 segment, u64 index, u32 n)
 		return r;
 	}
 	u32 pos = g->count;
-	for (u32 i = 0; i < n; i++) {
+	for (u32 i = 0, run; i < n; i += run) {
 		u32 v = lut_get(&s->lut, index + i);
+		run = live_run(s, index + i, n - i);
 		if (v == LUT_ABSENT)
 			continue;
-		g->freed.ref[g->freed.n++] = (struct slot_ref){segment, v};
-		note_change(s, &change[k++], index + i, LUT_ABSENT);
+		for (u32 m = 0; m < run; m++)
+			g->freed.ref[g->freed.n++] = (struct slot_ref){segment, v + m};
+		note_change(s, &change[k++], index + i, v, LUT_ABSENT, run);
 	}
 	return record_changes(s, gen, pos, change, k);
 }

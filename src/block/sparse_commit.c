@@ -105,10 +105,24 @@ int sparse_commit(struct sparse *s)
 
 struct replay {
 	struct sparse *s;
-	struct lut_change *change;
-	u32 n, cap;
+	u64 *page;     /* one bit each: the live view has changes */
 	bool *touched; /* segments */
+	bool any;
 };
+
+/* The live entry takes over what a change made of it, if it is what the change found. */
+static int replay_entry(struct replay *p, u64 index, u32 before, u32 after)
+{
+	struct lut *l = &p->s->lut;
+	int r = lut_load(l, index, 1);
+	if (r < 0 || lut_get(l, index) != before)
+		return r;
+	lut_set(l, index, after);
+	p->page[index / LUT_PAGE / 64] |= BIT64(index / LUT_PAGE % 64);
+	p->touched[index / p->s->g.per_segment] = true;
+	p->any = true;
+	return 0;
+}
 
 /*
  * Applies where the table has what the change found: it skips what the file has already, and what
@@ -117,27 +131,25 @@ struct replay {
 static int replay_change(void *opaque, const struct journal_change *c)
 {
 	struct replay *p = opaque;
-	struct lut *l = &p->s->lut;
-	if (c->index >= l->entries)
-		return 0;
-	int r = lut_load(l, c->index, 1);
-	if (r < 0)
-		return r;
-	if (lut_get(l, c->index) != c->before)
-		return 0;
-	if (p->n == p->cap) {
-		u32 cap = p->cap ? p->cap * 2 : 256;
-		struct lut_change *change = realloc(p->change, cap * sizeof(*change));
-		if (!change)
-			return -ENOMEM;
-		p->change = change;
-		p->cap = cap;
+	int r = 0;
+	for (u32 i = 0; i < c->n && c->index + i < p->s->lut.entries && r == 0; i++)
+		r = replay_entry(p, c->index + i, lut_run(c->before, i), lut_run(c->after, i));
+	return r;
+}
+
+/* Writes the pages that have changes: beside these they hold what the file holds. */
+static int store_replay(struct replay *p)
+{
+	struct sparse *s = p->s;
+	u64 pages = lut_pages(&s->lut);
+	int r = 0;
+	for (u64 i = 0, k; i < pages && r == 0; i = k + 1) {
+		for (k = i; k < pages && p->page[k / 64] >> (k % 64) & 1; k++)
+			;
+		if (k > i)
+			r = lut_store(&s->lut, i, k - i);
 	}
-	lut_set(l, c->index, c->after);
-	p->change[p->n] = (struct lut_change){c->index, c->after, p->n};
-	p->n++;
-	p->touched[c->index / p->s->g.per_segment] = true;
-	return 0;
+	return r < 0 ? r : s->io->ops->datasync(s->io, s->lut.fd);
 }
 
 /* The segments with changes are whole: no slot is named twice. Their data is synced if the table will be. */
@@ -183,7 +195,7 @@ static int finish_replay(struct replay *p, struct err *e)
 		return sync_leftover_table(s, e);
 	}
 	if (r == 0 && !s->b.ro)
-		r = write_table(s, p->change, p->n);
+		r = store_replay(p);
 	return r < 0 ? err_errno(e, r, "%s: cannot take over the journal", s->path) : 0;
 }
 
@@ -193,13 +205,14 @@ int sparse_recover(struct sparse *s, struct err *e)
 	struct replay p = {.s = s};
 	image_journal_name(name, sizeof(name), s->path);
 	p.touched = calloc(s->g.nseg, sizeof(bool));
-	int r = p.touched ? journal_replay(s->io, name, replay_change, &p) : -ENOMEM;
+	p.page = calloc((lut_pages(&s->lut) + 63) / 64, sizeof(u64));
+	int r = p.touched && p.page ? journal_replay(s->io, name, replay_change, &p) : -ENOMEM;
 	s->unclean = r > 0;
 	if (r < 0)
 		err_errno(e, r, "%s", name);
 	else
-		r = p.n ? finish_replay(&p, e) : sync_leftover_table(s, e);
-	free(p.change);
+		r = p.any ? finish_replay(&p, e) : sync_leftover_table(s, e);
+	free(p.page);
 	free(p.touched);
 	return r;
 }
