@@ -75,6 +75,7 @@ static int each_segment(
         struct sparse *s, const struct iovec *iov, int n, u64 off, u64 len, bool write, segment_fn fn)
 {
 	u32 epoch = sparse_begin(s);
+	u64 first = 0, end = 0;
 	int r = 0;
 	for (u64 done = 0; done < len && r == 0;) {
 		u64 at = off + done;
@@ -82,6 +83,8 @@ static int each_segment(
 		p.len = MIN(len - done, s->g.segment - p.in);
 		done += p.len;
 		u64 sectors = (p.in % s->g.sector + p.len + s->g.sector - 1) / s->g.sector;
+		first = at == off ? index_of(&p) : first;
+		end = index_of(&p) + sectors;
 		r = lut_load(&s->lut, index_of(&p), sectors);
 		if (r == 0 && write)
 			r = sparse_prepare(s, p.segno);
@@ -89,7 +92,7 @@ static int each_segment(
 			r = fn(&p);
 	}
 	if (write)
-		sparse_settle(s);
+		sparse_settle(s, first, end);
 	sparse_end(s, epoch);
 	return r;
 }

@@ -263,9 +263,11 @@ static u32 live_run(const struct sparse *s, u64 index, u32 n)
 	return i;
 }
 
-static void add_pending(struct sparse *s, struct pending *p)
+static void add_pending(struct sparse *s, struct pending *p, const struct journal_change *c, u32 n)
 {
 	p->ticket = ++s->tickets;
+	p->first = c[0].index;
+	p->end = c[n - 1].index + c[n - 1].n;
 	p->next = s->pending;
 	s->pending = p;
 }
@@ -279,19 +281,19 @@ static void remove_pending(struct sparse *s, struct pending *p)
 	pthread_cond_broadcast(&s->changed);
 }
 
-static bool pending_before(const struct sparse *s, u64 ticket)
+static bool is_pending(const struct sparse *s, u64 ticket, u64 first, u64 end)
 {
 	for (const struct pending *p = s->pending; p; p = p->next)
-		if (p->ticket <= ticket)
+		if (p->ticket <= ticket && p->first < end && first < p->end)
 			return true;
 	return false;
 }
 
-void sparse_settle(struct sparse *s)
+void sparse_settle(struct sparse *s, u64 first, u64 end)
 {
 	pthread_mutex_lock(&s->lock);
 	u64 ticket = s->tickets;
-	while (pending_before(s, ticket))
+	while (is_pending(s, ticket, first, end))
 		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -320,7 +322,7 @@ static int record_changes(struct sparse *s, u64 gen, u32 pos, const struct journ
 	struct pending p;
 	int r = 0;
 	if (n) {
-		add_pending(s, &p);
+		add_pending(s, &p, c, n);
 		bool journaled = __atomic_load_n(&s->journaled, __ATOMIC_RELAXED);
 		if (!journaled || append(s, gen, pos, c, n) < 0)
 			r = sparse_commit_locked(s);

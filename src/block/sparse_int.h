@@ -42,13 +42,14 @@ struct slot_list {
 };
 
 /*
- * A change of the live table that is not in the journal yet. Requests see it at once, and what they make of
- * it must not be acknowledged before the change itself would survive: so every writing request ends by
- * waiting for the changes that were pending then.
+ * Changes of the live table that are not in the journal yet, of sectors in [first, end). Requests see them at
+ * once, and what they make of them must not be acknowledged before the changes themselves would survive: so
+ * every writing request ends by waiting for those among its own sectors that were pending then.
  */
 struct pending {
 	struct pending *next;
 	u64 ticket;
+	u64 first, end;
 };
 
 /* Changes of the live table that one commit takes to the file. */
@@ -90,8 +91,9 @@ struct sparse {
 /* A request's time inside. */
 u32 sparse_begin(struct sparse *s);
 void sparse_end(struct sparse *s, u32 epoch);
-/* Before a writing request ends: everything that it can have seen survives the process now. */
-void sparse_settle(struct sparse *s);
+/* Before a request that wrote sectors [first, end) ends: everything that it can have seen survives the
+ * process now. */
+void sparse_settle(struct sparse *s, u64 first, u64 end);
 
 /* Before a segment is first written: reads its part of the table, finds the free slots. -EUCLEAN: damage. */
 int sparse_prepare(struct sparse *s, u32 segment);
