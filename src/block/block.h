@@ -38,8 +38,15 @@ struct block_ops {
 	int (*extent)(struct block *b, u64 off, u64 *len, bool *data);
 	/* Looks at the host again: b->size follows a file or device that has grown. NULL: fixed size. */
 	int (*refresh)(struct block *b);
+	/* Makes the disk larger, a multiple of logical; what is new reads as zeros. NULL: it cannot. */
+	int (*grow)(struct block *b, u64 size);
 	/* Flushes and frees b (also when it fails). No other call is running. */
 	int (*close)(struct block *b);
+};
+
+/* What went through the front door; atomic. */
+struct block_stats {
+	u64 reads, read_bytes, writes, written_bytes, flushes, discards, failed;
 };
 
 struct block {
@@ -51,6 +58,7 @@ struct block {
 	bool ro;         /* writes fail with -EROFS */
 	bool through;    /* writes should be followed by a flush before they are acknowledged (sync) */
 	char serial[21]; /* identifies the disk to a guest; printable, stable when its files move */
+	struct block_stats stats;
 };
 
 static inline u64 block_size(const struct block *b)
@@ -71,4 +79,6 @@ int block_discard(struct block *b, u64 off, u64 len);
 int block_write_zeroes(struct block *b, u64 off, u64 len, bool unmap);
 int block_extent(struct block *b, u64 off, u64 *len, bool *data);
 int block_refresh(struct block *b);
+/* The disk gets at least this size: -EINVAL for one that is smaller or no multiple of its sectors. */
+int block_grow(struct block *b, u64 size);
 int block_close(struct block *b); /* NULL is fine */

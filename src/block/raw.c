@@ -115,6 +115,22 @@ static int raw_refresh(struct block *b)
 	return r;
 }
 
+/* Truncation extends a file with zeros. The file may have grown already, by somebody else's hand. */
+static int raw_grow(struct block *b, u64 size)
+{
+	struct raw *w = raw_of(b);
+	struct host_stat st;
+	int r = w->file.io->ops->stat(w->file.io, w->file.fd, &st);
+	if (r < 0)
+		return r;
+	if (!w->follow || (st.device && st.size < size))
+		return -EOPNOTSUPP;
+	if (st.size < size)
+		r = w->file.io->ops->truncate(w->file.io, w->file.fd, size);
+	mark_dirty(w);
+	return r < 0 ? r : raw_refresh(b);
+}
+
 static int raw_close(struct block *b)
 {
 	struct raw *w = raw_of(b);
@@ -133,6 +149,7 @@ static const struct block_ops raw_ops = {
         .write_zeroes = raw_write_zeroes,
         .extent = raw_extent,
         .refresh = raw_refresh,
+        .grow = raw_grow,
         .close = raw_close,
 };
 

@@ -202,6 +202,36 @@ static void test_damage(void **state)
 	assert_int_equal(block_close(b), 0);
 }
 
+/* Files grow while they are in use; what is new is zeros; other images say that they cannot. */
+static void test_grow(void **state)
+{
+	struct block *b = must_open("g.img,size=1M");
+	u8 buf[512], zero[512] = {0};
+	memset(buf, 7, sizeof(buf));
+	assert_int_equal(block_pwrite(b, buf, 512, MiB - 512), 0);
+	assert_int_equal(block_grow(b, MiB), 0);
+	assert_int_equal(block_grow(b, MiB - 512), -EINVAL);
+	assert_int_equal(block_grow(b, MiB + 1), -EINVAL);
+	assert_int_equal(block_grow(b, UINT64_MAX - 511), -EINVAL);
+	assert_int_equal(block_grow(b, 3 * MiB), 0);
+	assert_int_equal(block_size(b), 3 * MiB);
+	assert_int_equal(file_size("g.img"), 3 * MiB);
+	assert_int_equal(block_pread(b, buf, 512, 3 * MiB - 512), 0);
+	assert_memory_equal(buf, zero, 512);
+	assert_int_equal(block_pread(b, buf, 512, MiB - 512), 0);
+	assert_int_equal(buf[0], 7);
+	assert_int_equal(b->stats.reads, 2);
+	assert_int_equal(b->stats.read_bytes, 1024);
+	assert_int_equal(b->stats.writes, 1);
+	assert_int_equal(block_close(b), 0);
+	b = must_open("g.img,ro");
+	assert_int_equal(block_grow(b, 4 * MiB), -EROFS);
+	assert_int_equal(block_close(b), 0);
+	b = must_open("h.img,size=1M,sparse");
+	assert_int_equal(block_grow(b, 2 * MiB), -EOPNOTSUPP);
+	assert_int_equal(block_close(b), 0);
+}
+
 static void test_locks(void **state)
 {
 	struct block *b = must_open("l.img,size=1M,sparse");
@@ -530,6 +560,7 @@ int main(void)
 	        cmocka_unit_test(test_options),
 	        cmocka_unit_test_teardown(test_refused, clean),
 	        cmocka_unit_test_teardown(test_damage, clean),
+	        cmocka_unit_test_teardown(test_grow, clean),
 	        cmocka_unit_test_teardown(test_locks, clean),
 	        cmocka_unit_test_teardown(test_contents, clean),
 	        cmocka_unit_test_teardown(test_ranges, clean),
