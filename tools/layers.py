@@ -23,6 +23,7 @@ ALLOWED = {
     "vm": {"base", "mem", "x86", "bus", "block", "net", "console", "accel", "dev", "boot"},
     "cli": {"base", "vm", "console"},
     "img": {"base", "block"},
+    "ctl": {"base", "vm"},
 }
 # Front doors of the accelerators; everything deeper is private to its room.
 ACCEL_PUBLIC = {"accel/accel.h", "accel/cpuid.h"}

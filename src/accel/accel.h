@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/stats.h"
 #include "base/types.h"
 #include "bus/intc.h"
 #include "bus/space.h"
@@ -40,7 +41,8 @@ struct accel_host {
 	struct space *ports;
 	struct space *memory; /* device memory; RAM is mapped by mem_map and looked up first */
 	struct mem *mem;
-	const struct clock_tsc *clock; /* soft: guest TSC = (host TSC - clock->tsc0) + per-CPU offset */
+	/* soft: guest TSC = clock_tsc_ticks + per-CPU offset. It may stand still while no CPU is in run. */
+	const struct clock_tsc *clock;
 	/* A vCPU's idleness changed. Called on its thread; may call kick on others. May be NULL. */
 	void (*idle)(void *opaque, unsigned vcpu, enum cpu_idle state);
 	void *opaque;
@@ -90,8 +92,14 @@ struct accel_ops {
 	/* owns_irqchips: interrupt injection. NULL otherwise. */
 	void (*irq_line)(struct accel_vm *vm, unsigned gsi, bool level);
 	void (*msi)(struct accel_vm *vm, u64 addr, u32 data);
-	/* --stats: human readable counters to stderr at the end. May be NULL. */
-	void (*stats)(struct accel_vm *vm);
+	/* Counters, while the CPUs run or after. */
+	void (*stats)(struct accel_vm *vm, struct stats_sink *out);
+	/*
+	 * The clock has stood still for so many ticks of the TSC, while no CPU was running: what counts the
+	 * host's time on its own must leave them out. NULL: everything counts from accel_host.clock.
+	 * -errno: it cannot, and has changed nothing.
+	 */
+	int (*time_skipped)(struct accel_vm *vm, u64 ticks);
 };
 
 extern const struct accel_ops accel_kvm;    /* accel/kvm */

@@ -25,10 +25,22 @@ static u64 monotonic_ns(void)
 	return (u64)ts.tv_sec * NS_PER_SEC + (u64)ts.tv_nsec;
 }
 
+static bool is_stopped(const struct clock_tsc *c)
+{
+	return __atomic_load_n(&c->clock.stopped, __ATOMIC_ACQUIRE);
+}
+
+u64 clock_tsc_ticks(const struct clock_tsc *c)
+{
+	u64 tsc = unlikely(is_stopped(c)) ? c->stop_tsc : __rdtsc();
+
+	return tsc - __atomic_load_n(&c->tsc0, __ATOMIC_RELAXED);
+}
+
 static u64 tsc_now(const struct clock *clock)
 {
 	const struct clock_tsc *c = container_of(clock, const struct clock_tsc, clock);
-	u64 delta = __rdtsc() - c->tsc0;
+	u64 delta = clock_tsc_ticks(c);
 
 	/*
 	 * Two CPUs' TSCs may differ by a few ticks, so right after init the difference may be
@@ -39,12 +51,35 @@ static u64 tsc_now(const struct clock *clock)
 	return (u64)((u128)delta * c->mult >> 32);
 }
 
-/* Where the host's TSC is not invariant: tsc0 then holds the start in ns. */
+/* Where the host's TSC is not invariant. */
 static u64 fallback_now(const struct clock *clock)
 {
 	const struct clock_tsc *c = container_of(clock, const struct clock_tsc, clock);
 
-	return monotonic_ns() - c->tsc0;
+	return is_stopped(c) ? c->stop_ns : monotonic_ns() - __atomic_load_n(&c->ns0, __ATOMIC_RELAXED);
+}
+
+void clock_tsc_stop(struct clock_tsc *c)
+{
+	c->stop_ns = monotonic_ns() - c->ns0;
+	c->stop_tsc = __rdtsc();
+	__atomic_store_n(&c->clock.stopped, true, __ATOMIC_RELEASE);
+}
+
+u64 clock_tsc_start(struct clock_tsc *c)
+{
+	u64 ticks = __rdtsc() - c->stop_tsc;
+
+	__atomic_store_n(&c->ns0, monotonic_ns() - c->stop_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->tsc0, c->tsc0 + ticks, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->clock.stopped, false, __ATOMIC_RELEASE);
+	return ticks;
+}
+
+void clock_tsc_catch_up(struct clock_tsc *c, u64 ticks)
+{
+	__atomic_store_n(&c->ns0, c->ns0 - mul_div(ticks, NS_PER_SEC, c->tsc_hz), __ATOMIC_RELAXED);
+	__atomic_store_n(&c->tsc0, c->tsc0 - ticks, __ATOMIC_RELAXED);
 }
 
 /* CPUID 80000007H EDX bit 8: the TSC runs at a constant rate in all states. */
@@ -122,13 +157,10 @@ void clock_tsc_init(struct clock_tsc *c)
 	if (!c->tsc_hz) /* a host whose TSC stands still */
 		c->tsc_hz = NS_PER_SEC;
 	c->mult = (u64)(((u128)NS_PER_SEC << 32) / c->tsc_hz);
-	if (tsc_invariant()) {
-		c->tsc0 = __rdtsc();
-		c->clock.now = tsc_now;
-	} else {
-		c->tsc0 = monotonic_ns();
-		c->clock.now = fallback_now;
-	}
+	c->clock.stopped = false;
+	c->clock.now = tsc_invariant() ? tsc_now : fallback_now;
+	c->ns0 = monotonic_ns();
+	c->tsc0 = __rdtsc();
 }
 
 static u64 manual_now(const struct clock *clock)
@@ -140,6 +172,6 @@ static u64 manual_now(const struct clock *clock)
 
 void clock_manual_init(struct clock_manual *c, u64 start_ns)
 {
-	c->clock.now = manual_now;
+	c->clock = (struct clock){.now = manual_now};
 	c->ns = start_ns;
 }

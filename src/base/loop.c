@@ -437,7 +437,7 @@ static int wait_events(struct loop *l, u64 next)
 	struct timespec ts = {0};
 	u64 now, ns;
 
-	if (next == TIMER_OFF)
+	if (next == TIMER_OFF || __atomic_load_n(&l->timers.clock->stopped, __ATOMIC_ACQUIRE))
 		return wait_for(l, NULL);
 	now = clock_now(l->timers.clock);
 	if (next > now) {

@@ -7,7 +7,8 @@
  * owner's lock never fires for the old deadline: the queue checks again after it got the lock.
  *
  * struct loop is one epoll instance with a wake-up eventfd. All loop_* functions but loop_post,
- * loop_stop are for the loop's own thread (or before it runs).
+ * loop_stop are for the loop's own thread (or before it runs). While the clock is stopped the loop
+ * waits for events only; whoever starts the clock does so on the loop's thread.
  */
 #pragma once
 

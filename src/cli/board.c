@@ -66,20 +66,6 @@ int opt_lpc(struct parse *p, char *value)
 
 /* -- -s ---------------------------------------------------------------------------------------- */
 
-#define SLOT_NAME_MAX 16
-
-/* As the user writes it: S, S:F or B:S:F. */
-static const char *slot_name(const struct slot_config *s, char buf[static SLOT_NAME_MAX])
-{
-	if (s->bus)
-		snprintf(buf, SLOT_NAME_MAX, "%u:%u:%u", s->bus, s->slot, s->func);
-	else if (s->func)
-		snprintf(buf, SLOT_NAME_MAX, "%u:%u", s->slot, s->func);
-	else
-		snprintf(buf, SLOT_NAME_MAX, "%u", s->slot);
-	return buf;
-}
-
 static int slot_number(
         struct parse *p, const char *spec, const char *text, const char *what, u64 max, u8 *out)
 {

@@ -45,6 +45,8 @@ const struct option_def option_defs[] = {
         {{0, "accel", "ACCEL", "auto, kvm, jit or interp: what runs the CPUs (default auto)"}, opt_accel, 0},
         {{0, "code-cache", "SIZE", "limit of the memory for translated code (default 192M)"}, opt_code_cache,
                 0},
+        {{0, "control", "unix:PATH", "a socket for xhyve-ctl: pause, discs, cables, counters, ..."},
+                opt_control, 0},
         {{0, "explain", NULL,
                  "show the machine, the guest's names for its devices, and what\n"
                  "may be wrong; start and create nothing"},

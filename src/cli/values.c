@@ -4,6 +4,7 @@
  */
 #include "cli/parse.h"
 #include "base/text.h"
+#include "base/unixname.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -128,6 +129,18 @@ int opt_code_cache(struct parse *p, char *value)
 	if (r || size < CONFIG_CODE_CACHE_MIN || size > CONFIG_CODE_CACHE_MAX)
 		return err_usage(p->e, "--code-cache=" VAL ": must be a size of 8M to 2G", value);
 	p->c->code_cache = size;
+	return 0;
+}
+
+int opt_control(struct parse *p, char *value)
+{
+	struct unix_name name;
+
+	if (strncmp(value, "unix:", 5) != 0 || !value[5])
+		return err_usage(p->e, "--control=" VAL ": must be unix:PATH", value);
+	if (!unix_name_set(&name, value + 5))
+		return err_usage(p->e, "--control=" VAL ": the path is too long for a socket", value);
+	p->c->control = value + 5;
 	return 0;
 }
 

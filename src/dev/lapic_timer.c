@@ -102,7 +102,7 @@ static u64 guest_tsc(const struct lapic *l)
 {
 	const struct clock_tsc *c = l->set->cfg.clock;
 
-	return (c ? __builtin_ia32_rdtsc() - c->tsc0 : now(l)) + l->tsc_offset;
+	return (c ? clock_tsc_ticks(c) : now(l)) + l->tsc_offset;
 }
 
 static void fire(struct lapic *l)

@@ -345,6 +345,16 @@ void mc146818_connect_irq(struct mc146818 *c, bool on)
 	pthread_mutex_unlock(&c->lock);
 }
 
+void mc146818_skip(struct mc146818 *c, u64 ns)
+{
+	pthread_mutex_lock(&c->lock);
+	c->base_ns -= ns;
+	c->synced_ns -= ns;
+	sync_flags(c);
+	update(c);
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* -- registers -------------------------------------------------------------------------------- */
 
 static void freeze(struct mc146818 *c)

@@ -44,6 +44,9 @@ int mc146818_init(struct mc146818 *c, const struct mc146818_config *cfg);
 void mc146818_reset(struct mc146818 *c); /* RESET pin: time and RAM stay */
 void mc146818_fini(struct mc146818 *c);
 
+/* The machine's clock stood still for ns nanoseconds: this one, on its battery, went on. */
+void mc146818_skip(struct mc146818 *c, u64 ns);
+
 /* Legacy replacement of the HPET: while not connected, the chip leaves its wire alone. */
 void mc146818_connect_irq(struct mc146818 *c, bool on);
 

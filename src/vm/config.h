@@ -11,6 +11,8 @@
 
 #include "base/types.h"
 
+#include <stdio.h>
+
 #define CONFIG_CPUS_MAX 16
 #define CONFIG_MEM_MIN (1 * MiB)
 #define CONFIG_MEM_MAX (512 * GiB) /* high RAM must end below the window of the 64-bit BARs */
@@ -32,6 +34,19 @@ struct slot_config {
 	const struct device_type *type;
 	const char *config; /* what follows the emulation's comma; "" if nothing */
 };
+
+/* Where it is, as the user writes it: S, S:F or B:S:F. Returns buf. */
+#define SLOT_NAME_MAX 16
+static inline const char *slot_name(const struct slot_config *s, char buf[static SLOT_NAME_MAX])
+{
+	if (s->bus)
+		snprintf(buf, SLOT_NAME_MAX, "%u:%u:%u", s->bus, s->slot, s->func);
+	else if (s->func)
+		snprintf(buf, SLOT_NAME_MAX, "%u:%u", s->slot, s->func);
+	else
+		snprintf(buf, SLOT_NAME_MAX, "%u", s->slot);
+	return buf;
+}
 
 struct vm_config {
 	const char *name; /* of the machine, enters derived identities (UUID, MAC) */
@@ -55,22 +70,23 @@ struct vm_config {
 	u16 bvmdebug_port;   /* -g: TCP port of the loopback (console_open_tcp), 0 = off */
 	u16 debugexit_port;  /* -l debugexit: first of its I/O ports, 0 = off */
 
-	bool acpi;          /* -A */
-	bool bvmcons;       /* -b: on stdio, which no other console has then */
-	bool core_has_ram;  /* -C: guest memory is part of a core dump */
-	bool strict_io;     /* -e: an access to a port nobody has ends the machine */
-	bool exit_on_hlt;   /* -H */
-	bool exit_on_pause; /* -P */
-	bool print_mac;     /* -M */
-	bool rtc_utc;       /* -u */
-	bool lax_msr;       /* -w */
-	bool msi_only;      /* -W: virtio with one MSI instead of MSI-X */
-	bool x2apic;        /* -x */
-	bool no_mptable;    /* -Y */
-	bool explain;       /* --explain */
-	bool stats;         /* --stats */
-	bool perf_map;      /* --perf-map */
-	u64 code_cache;     /* --code-cache, bytes; 0: the accelerator's default */
+	bool acpi;           /* -A */
+	bool bvmcons;        /* -b: on stdio, which no other console has then */
+	bool core_has_ram;   /* -C: guest memory is part of a core dump */
+	bool strict_io;      /* -e: an access to a port nobody has ends the machine */
+	bool exit_on_hlt;    /* -H */
+	bool exit_on_pause;  /* -P */
+	bool print_mac;      /* -M */
+	bool rtc_utc;        /* -u */
+	bool lax_msr;        /* -w */
+	bool msi_only;       /* -W: virtio with one MSI instead of MSI-X */
+	bool x2apic;         /* -x */
+	bool no_mptable;     /* -Y */
+	bool explain;        /* --explain */
+	bool stats;          /* --stats */
+	bool perf_map;       /* --perf-map */
+	u64 code_cache;      /* --code-cache, bytes; 0: the accelerator's default */
+	const char *control; /* --control: path of the socket, NULL: none */
 
 	void *storage; /* of the strings; private to the command line */
 };

@@ -22,11 +22,13 @@
 #include "dev/pm.h"
 #include "dev/ps2ctl.h"
 #include "dev/uart16550.h"
+#include "vm/device_table.h"
 #include "vm/identity.h"
 #include "vm/serial.h"
 #include "vm/slots.h"
 #include "vm/vm_int.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define IRQ_TIMER 0
@@ -633,6 +635,25 @@ void machine_disks_changed(struct machine *m)
 
 		if (s->ops->disk_grown)
 			s->ops->disk_grown(s);
+	}
+}
+
+void machine_time_skipped(struct machine *m, u64 ns)
+{
+	mc146818_skip(&m->rtc, ns);
+}
+
+void machine_stats(struct machine *m, struct stats_sink *out)
+{
+	for (unsigned n = 0; n < slots_count(m->slots); n++) {
+		struct slot_dev *s = slots_at(m->slots, n);
+		char group[48];
+
+		if (!s->ops->stats)
+			continue;
+		slot_name(s->config, group);
+		snprintf(group + strlen(group), sizeof(group) - strlen(group), " %s", s->config->type->name);
+		s->ops->stats(s, group, out);
 	}
 }
 

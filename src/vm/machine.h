@@ -31,6 +31,12 @@ bool machine_power_button(struct machine *m);
 
 /* The files and devices behind disks may have grown: those that have are announced to the guest. */
 void machine_disks_changed(struct machine *m);
+
+/* The machine's clock stood still for ns nanoseconds. */
+void machine_time_skipped(struct machine *m, u64 ns);
+
+void machine_stats(struct machine *m, struct stats_sink *out);
+
 /* CPUs have stopped: devices finish what they have and drain. */
 void machine_stop(struct machine *m);
 void machine_destroy(struct machine *m);

@@ -7,8 +7,10 @@
 #include "vm/slots.h"
 #include "vm/vm_int.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct drive {
 	bool cd;
@@ -182,6 +184,20 @@ static int changed(
 	return 0;
 }
 
+/* Who asks must not be able to make the loop wait, as opening a FIFO would. */
+static int check_kind(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (strlen(path) == 0 || strlen(path) >= IMAGE_PATH_MAX)
+		return err_set(e, -EINVAL, "\"%.100s\" is no path of a disc", path);
+	if (stat(path, &st) < 0)
+		return err_errno(e, -errno, "%s", path);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return err_set(e, -EINVAL, "%s: neither a file nor a block device", path);
+	return 0;
+}
+
 static int insert(struct slot_dev *s, const char *path, struct err *e)
 {
 	struct controller *a = s->device;
@@ -192,8 +208,9 @@ static int insert(struct slot_dev *s, const char *path, struct err *e)
 
 	if (!d)
 		return e->code;
-	if (strlen(path) == 0 || strlen(path) >= sizeof(spec.image.path))
-		return err_set(e, -EINVAL, "\"%.100s\" is no path of a disc", path);
+	rc = check_kind(path, e);
+	if (rc < 0)
+		return rc;
 	memcpy(spec.image.path, path, strlen(path));
 	rc = open_drive(s, &new, &spec, e);
 	if (rc == 0) {
@@ -239,17 +256,43 @@ static int visit_drives(struct slot_dev *s, slot_visit visit, void *opaque)
 	return rc;
 }
 
-const struct slot_ops slot_ahci_hd = {
-        .name = "ahci-hd", .build = build_hd, .end = end, .parts = visit_drives};
-const struct slot_ops slot_ahci_cd = {.name = "ahci-cd",
-        .build = build_cd,
-        .end = end,
-        .eject = eject,
-        .insert = insert,
-        .parts = visit_drives};
-const struct slot_ops slot_ahci = {.name = "ahci",
-        .build = build_drives,
-        .end = end,
-        .eject = eject,
-        .insert = insert,
-        .parts = visit_drives};
+/* --- what there is to say --- */
+
+static void describe(struct slot_dev *s, char *text, size_t len)
+{
+	const struct controller *a = s->device;
+
+	*text = 0;
+	for (unsigned n = 0; n < a->count; n++) {
+		const struct drive *d = &a->drive[n];
+		size_t used = strlen(text);
+		const char *sep = n ? ", " : "";
+
+		if (d->block)
+			snprintf(text + used, len - used, "%s%s %llu", sep, d->cd ? "cd" : "disk",
+			        (unsigned long long)block_size(d->block));
+		else
+			snprintf(text + used, len - used, "%scd empty", sep);
+	}
+}
+
+static void stats(struct slot_dev *s, const char *group, struct stats_sink *out)
+{
+	const struct controller *a = s->device;
+	char name[80];
+
+	for (unsigned n = 0; n < a->count; n++) {
+		if (!a->drive[n].block)
+			continue;
+		snprintf(name, sizeof(name), "%s port %u", group, n);
+		slot_block_stats(a->drive[n].block, name, out);
+	}
+}
+
+#define COMMON .end = end, .describe = describe, .stats = stats, .parts = visit_drives
+
+const struct slot_ops slot_ahci_hd = {.name = "ahci-hd", .build = build_hd, COMMON};
+const struct slot_ops slot_ahci_cd = {
+        .name = "ahci-cd", .build = build_cd, .eject = eject, .insert = insert, COMMON};
+const struct slot_ops slot_ahci = {
+        .name = "ahci", .build = build_drives, .eject = eject, .insert = insert, COMMON};

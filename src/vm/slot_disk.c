@@ -1,10 +1,13 @@
 /*
  * Disks: an image of the block room behind a controller.
  */
+#include "base/text.h"
 #include "block/image.h"
 #include "dev/virtio_blk.h"
 #include "vm/slots.h"
 #include "vm/vm_int.h"
+#include <errno.h>
+#include <stdio.h>
 
 static int open_disk(struct slot_dev *s, struct err *e)
 {
@@ -53,8 +56,54 @@ static int visit_disk(struct slot_dev *s, slot_visit visit, void *opaque)
 	return rc < 0 ? rc : visit(opaque, &part);
 }
 
+static int resize(struct slot_dev *s, u64 size, struct err *e)
+{
+	char now[32];
+	int rc = size ? block_grow(s->disk, size) : 0;
+
+	format_size(block_size(s->disk), now, sizeof(now));
+	if (rc == -EOPNOTSUPP)
+		return err_set(e, rc,
+		        "the image cannot grow while it is in use (raw files can); xhyve-img resize changes "
+		        "it");
+	if (rc == -EINVAL)
+		return err_set(e, rc,
+		        "a disk of a running machine only grows, by whole sectors; it has %s now", now);
+	if (rc == 0)
+		rc = virtio_blk_resized(s->device);
+	return rc < 0 ? err_errno(e, rc, "the disk cannot be resized") : 0;
+}
+
+static void describe(struct slot_dev *s, char *text, size_t len)
+{
+	snprintf(text, len, "disk %llu%s", (unsigned long long)block_size(s->disk), s->disk->ro ? " ro" : "");
+}
+
+void slot_block_stats(const struct block *b, const char *group, struct stats_sink *out)
+{
+	const struct block_stats *s = &b->stats;
+	const struct {
+		const char *name;
+		const u64 *value;
+	} list[] = {{"reads", &s->reads}, {"bytes read", &s->read_bytes}, {"writes", &s->writes},
+	        {"bytes written", &s->written_bytes}, {"flushes", &s->flushes}, {"discards", &s->discards},
+	        {"failed", &s->failed}};
+
+	for (size_t n = 0; n < ARRAY_SIZE(list); n++)
+		stats_put(out, group, list[n].name, __atomic_load_n(list[n].value, __ATOMIC_RELAXED));
+}
+
+static void stats(struct slot_dev *s, const char *group, struct stats_sink *out)
+{
+	slot_block_stats(s->disk, group, out);
+}
+
 const struct slot_ops slot_virtio_blk = {.name = "virtio-blk",
         .build = build_virtio_blk,
         .end = end_virtio_blk,
         .disk_grown = virtio_blk_grown,
+        .resize = resize,
+        .describe = describe,
+        .stats = stats,
+
         .parts = visit_disk};

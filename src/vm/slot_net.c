@@ -6,6 +6,7 @@
 #include "vm/slots.h"
 #include "vm/vm_int.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct nic {
@@ -85,9 +86,33 @@ static int visit_card(struct slot_dev *s, slot_visit visit, void *opaque)
 	return visit(opaque, &part);
 }
 
+static void describe(struct slot_dev *s, char *text, size_t len)
+{
+	struct nic *nic = s->device;
+
+	snprintf(text, len, "net link %s", virtio_net_link(nic->card) ? "up" : "down");
+}
+
+static void stats(struct slot_dev *s, const char *group, struct stats_sink *out)
+{
+	struct nic *nic = s->device;
+	struct virtio_net_stats v;
+
+	virtio_net_stats(nic->card, &v);
+	stats_put(out, group, "frames sent", v.tx_frames);
+	stats_put(out, group, "bytes sent", v.tx_bytes);
+	stats_put(out, group, "frames received", v.rx_frames);
+	stats_put(out, group, "bytes received", v.rx_bytes);
+	stats_put(out, group, "dropped sending", v.tx_dropped);
+	stats_put(out, group, "dropped receiving", v.rx_dropped);
+}
+
 const struct slot_ops slot_virtio_net = {.name = "virtio-net",
         .build = build,
         .stop = stop,
         .end = end,
         .link = set_link,
+        .describe = describe,
+        .stats = stats,
+
         .parts = visit_card};

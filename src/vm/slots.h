@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "base/stats.h"
 #include "bus/pci.h"
 #include "vm/config.h"
 
@@ -43,7 +44,11 @@ struct slot_ops {
 	 * one in. The messages need no prefix. */
 	int (*eject)(struct slot_dev *s, bool force, struct err *e);
 	int (*insert)(struct slot_dev *s, const char *path, struct err *e);
-	int (*link)(struct slot_dev *s, bool up, struct err *e); /* plugs and pulls the network's cable */
+	int (*link)(struct slot_dev *s, bool up, struct err *e);    /* plugs and pulls the network's cable */
+	int (*resize)(struct slot_dev *s, u64 size, struct err *e); /* 0: as disk_grown, with words */
+	/* What there is to say of it in a word or two: "disc /a.iso", "link up", "size 1048576". */
+	void (*describe)(struct slot_dev *s, char *text, size_t len);
+	void (*stats)(struct slot_dev *s, const char *group, struct stats_sink *out);
 	/* Calls visit for each part, in the order in which a guest finds them, until that is not 0. */
 	int (*parts)(struct slot_dev *s, slot_visit visit, void *opaque);
 };
@@ -67,9 +72,13 @@ void slots_stop(struct slots *s);
 /* NULL is fine. Says so when a disk could not be closed well. */
 void slots_destroy(struct slots *s);
 
+/* The counters of a disk. */
+void slot_block_stats(const struct block *b, const char *group, struct stats_sink *out);
+
 /* As image_open of the block room; with --explain the image is only looked at. */
-int slot_open_image(struct slot_dev *s, struct block **out, const struct image_spec *spec, unsigned flags,
-        struct err *e);
+int slot_open_image(
+        struct slot_dev *s, struct block **out, const struct image_spec *spec, unsigned flags, struct err *e);
+
 /* Closes a disk that s has opened, and says so when that lost something. NULL is fine. */
 void slot_close_disk(const struct slot_dev *s, struct block *disk);
 

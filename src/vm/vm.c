@@ -10,14 +10,17 @@
 
 #include "base/log.h"
 #include "vm/choose.h"
+#include "vm/control.h"
+#include "vm/control_vm.h"
+#include "vm/cpus.h"
 #include "vm/explain.h"
 #include "vm/identity.h"
 #include "vm/machine.h"
 #include "vm/signals.h"
 #include "vm/vm_int.h"
 #include "x86/state.h"
-#include "x86/x86.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void stop_loop(void *opaque)
@@ -36,102 +39,6 @@ void vm_stop(struct vm *vm, int status)
 		if (loop_post(vm->loop, stop_loop, vm) < 0)
 			loop_stop(vm->loop);
 	}
-}
-
-/* --- CPUs --- */
-
-/*
- * Nobody can wake the machine any more when every CPU that was started executed HLT with interrupts
- * off. CPUs that wait for their start-up IPI were never started.
- */
-static void cpu_idle_changed(void *opaque, unsigned id, enum cpu_idle state)
-{
-	struct vm *vm = opaque;
-	unsigned dead = 0, waiting = 0;
-
-	pthread_mutex_lock(&vm->idle_lock);
-	vm->idle[id] = state;
-	for (unsigned n = 0; n < vm->config->ncpus; n++) {
-		dead += vm->idle[n] == CPU_HALTED_DEAD;
-		waiting += vm->idle[n] == CPU_WAIT_SIPI;
-	}
-	pthread_mutex_unlock(&vm->idle_lock);
-	if (dead && dead + waiting == vm->config->ncpus)
-		vm_stop(vm, EXIT_HALT);
-}
-
-static void *cpu_thread(void *opaque)
-{
-	struct vm_cpu *cpu = opaque;
-	struct vm *vm = cpu->vm;
-
-	while (!__atomic_load_n(&vm->joining, __ATOMIC_SEQ_CST)) {
-		switch (vm->accel->run(cpu->vcpu)) {
-		case RUN_KICKED: break;
-		case RUN_TRIPLE_FAULT: vm_stop(vm, EXIT_TRIPLE); return NULL;
-		case RUN_ERROR: vm_stop(vm, EXIT_FAILED); return NULL;
-		}
-	}
-	return NULL;
-}
-
-static int create_cpus(struct vm *vm, struct err *e)
-{
-	for (unsigned n = 0; n < vm->config->ncpus; n++) {
-		struct vm_cpu *cpu = &vm->cpu[n];
-		struct intc intc;
-		bool have = machine_intc(vm->machine, n, &intc);
-		int rc;
-
-		cpu->vm = vm;
-		rc = vm->accel->vcpu_create(vm->accel_vm, n, have ? &intc : NULL, &cpu->vcpu, e);
-		if (rc < 0)
-			return rc;
-		machine_set_cpu(vm->machine, n, cpu->vcpu);
-	}
-	return 0;
-}
-
-/* The first CPU starts in the kernel, the others wait for their start-up IPI. */
-static int set_states(struct vm *vm, const struct x86_state *bsp, struct err *e)
-{
-	struct x86_state s = *bsp;
-
-	for (unsigned n = 0; n < vm->config->ncpus; n++) {
-		int rc;
-
-		if (n)
-			x86_state_reset(&s, false);
-		if (starts_in_x2apic(vm->config))
-			s.apic_base |= APIC_BASE_X2APIC;
-		rc = vm->accel->set_state(vm->cpu[n].vcpu, &s);
-		if (rc < 0)
-			return err_errno(e, rc, "%s: cannot set the state of CPU %u", vm->accel->name, n);
-	}
-	return 0;
-}
-
-static int start_cpus(struct vm *vm, struct err *e)
-{
-	for (unsigned n = 0; n < vm->config->ncpus; n++) {
-		int rc = pthread_create(&vm->cpu[n].thread, NULL, cpu_thread, &vm->cpu[n]);
-
-		if (rc)
-			return err_errno(e, -rc, "cannot start the thread of CPU %u", n);
-		vm->cpu[n].started = true;
-	}
-	return 0;
-}
-
-static void stop_cpus(struct vm *vm)
-{
-	__atomic_store_n(&vm->joining, true, __ATOMIC_SEQ_CST);
-	for (unsigned n = 0; n < vm->config->ncpus; n++)
-		if (vm->cpu[n].started)
-			vm->accel->kick(vm->cpu[n].vcpu);
-	for (unsigned n = 0; n < vm->config->ncpus; n++)
-		if (vm->cpu[n].started)
-			pthread_join(vm->cpu[n].thread, NULL);
 }
 
 /* --- set-up --- */
@@ -157,7 +64,7 @@ static int create_accel(struct vm *vm, struct err *e)
 	        .memory = &vm->memory,
 	        .mem = &vm->mem,
 	        .clock = &vm->clock,
-	        .idle = cpu_idle_changed,
+	        .idle = vm_cpu_idle,
 	        .opaque = vm,
 	};
 	rc = vm->accel->vm_create(&ac, &vm->host, &vm->accel_vm, e);
@@ -207,6 +114,8 @@ static int build(struct vm *vm, struct err *e)
 		        &vm->mem, vm->config->mem, vm->config->core_has_ram, !vm->accel->owns_irqchips, e);
 	if (rc == 0)
 		rc = load_guest(vm, e);
+	if (rc == 0 && !vm->config->explain)
+		rc = control_vm_open(vm, e);
 	if (rc == 0)
 		rc = create_spaces(vm, e);
 	if (rc == 0 && !vm->config->explain)
@@ -214,7 +123,7 @@ static int build(struct vm *vm, struct err *e)
 	if (rc == 0)
 		rc = machine_create(vm, &vm->machine, e);
 	if (rc == 0 && !vm->config->explain)
-		rc = create_cpus(vm, e);
+		rc = cpus_create(vm, e);
 	if (rc == 0)
 		rc = machine_boot(vm->machine, &bsp, e);
 	if (rc < 0 || vm->config->explain)
@@ -222,7 +131,39 @@ static int build(struct vm *vm, struct err *e)
 	/* It is in the guest's memory now. */
 	boot_linux_free(&vm->image);
 	memset(&vm->image, 0, sizeof(vm->image));
-	return set_states(vm, &bsp, e);
+	return cpus_set_states(vm, &bsp, e);
+}
+
+/* --stats: a line for each group of counters. */
+struct printer {
+	struct stats_sink sink;
+	char group[64];
+};
+
+static void print_counter(struct stats_sink *s, const char *group, const char *name, u64 value)
+{
+	struct printer *p = container_of(s, struct printer, sink);
+	bool same = strcmp(p->group, group) == 0;
+
+	if (!same)
+		fprintf(stderr, "%s%s:", p->group[0] ? "\n" : "", group);
+	fprintf(stderr, "%s %s %llu", same ? "," : "", name, (unsigned long long)value);
+	snprintf(p->group, sizeof(p->group), "%s", group);
+}
+
+static void print_stats(struct vm *vm)
+{
+	struct printer p = {.sink.put = print_counter};
+
+	vm_stats(vm, &p.sink);
+	if (p.group[0])
+		fputc('\n', stderr);
+}
+
+void vm_stats(struct vm *vm, struct stats_sink *out)
+{
+	vm->accel->stats(vm->accel_vm, out);
+	machine_stats(vm->machine, out);
 }
 
 static int run(struct vm *vm, struct err *e)
@@ -230,23 +171,25 @@ static int run(struct vm *vm, struct err *e)
 	int rc = signals_watch(vm, e);
 
 	if (rc == 0)
-		rc = start_cpus(vm, e);
+		rc = cpus_start(vm, e);
 	if (rc == 0)
 		rc = loop_run(vm->loop) < 0 ? err_set(e, -EIO, "the event loop failed") : 0;
-	stop_cpus(vm);
+	cpus_stop(vm);
+	cpus_resume(vm); /* what winds up may need a clock that runs */
 	signals_unwatch(vm);
-	if (rc == 0 && vm->config->stats && vm->accel->stats)
-		vm->accel->stats(vm->accel_vm);
+	control_close(vm->control);
+	vm->control = NULL;
+	if (rc == 0 && vm->config->stats)
+		print_stats(vm);
 	return rc;
 }
 
 static void teardown(struct vm *vm)
 {
+	control_close(vm->control);
 	if (vm->machine)
 		machine_stop(vm->machine);
-	for (unsigned n = 0; n < vm->config->ncpus; n++)
-		if (vm->cpu[n].vcpu)
-			vm->accel->vcpu_destroy(vm->cpu[n].vcpu);
+	cpus_destroy(vm);
 	if (vm->machine)
 		machine_destroy(vm->machine);
 	if (vm->accel_vm)
@@ -257,7 +200,7 @@ static void teardown(struct vm *vm)
 	mem_destroy(&vm->mem);
 	if (vm->loop)
 		loop_destroy(vm->loop);
-	pthread_mutex_destroy(&vm->idle_lock);
+	cpus_fini(vm);
 }
 
 int vm_main(const struct vm_config *config, struct err *e)
@@ -272,7 +215,7 @@ int vm_main(const struct vm_config *config, struct err *e)
 		return err_errno(e, -ENOMEM, "xhyve"), EXIT_FAILED;
 	vm->config = config;
 	vm->status = VM_RUNNING;
-	pthread_mutex_init(&vm->idle_lock, NULL);
+	cpus_init(vm);
 	if (config->explain)
 		vm->status = 0;
 	else

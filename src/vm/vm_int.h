@@ -15,6 +15,7 @@
 
 #define VM_RUNNING (-1)
 
+struct control;
 struct machine;
 struct vm;
 
@@ -39,8 +40,13 @@ struct vm {
 	struct vm_cpu cpu[MAX_VCPUS];
 	int status;   /* atomic: VM_RUNNING or the first reason to stop (enum exit_status) */
 	bool joining; /* atomic: vCPU threads leave at their next kick */
+	pthread_mutex_t park_lock;
+	pthread_cond_t park_cond;
+	bool paused;     /* changed by the loop's thread, under park_lock */
+	unsigned parked; /* park_lock: threads of CPUs that are not inside the accelerator */
 	pthread_mutex_t idle_lock;
 	enum cpu_idle idle[MAX_VCPUS];
+	struct control *control;
 	struct loop_fd signal_fd;
 	unsigned stop_requests; /* signals that asked for an end */
 };
@@ -53,6 +59,12 @@ static inline bool starts_in_x2apic(const struct vm_config *c)
 {
 	return c->x2apic && c->acpi;
 }
+
+/* What a CPU does when it does not execute (struct accel_host). */
+void vm_cpu_idle(void *opaque, unsigned id, enum cpu_idle state);
+
+/* All counters of the machine. The loop's thread. */
+void vm_stats(struct vm *vm, struct stats_sink *out);
 
 /* Ends the machine with this exit status unless something ended it before. Any thread. */
 void vm_stop(struct vm *vm, int status);

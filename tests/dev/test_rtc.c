@@ -92,6 +92,24 @@ static void runs_in_bcd(void **state)
 	assert_true(bench_idle(&f->b));
 }
 
+/* The machine stood still for two days, this chip did not: time, and the alarm that fell into them. */
+static void goes_on_alone(void **state)
+{
+	struct fix *f = *state;
+
+	wr(f, 5, 0x23);
+	wr(f, 3, 0x30);
+	wr(f, 1, 0x00);
+	mc146818_skip(&f->rtc, (2 * 86400 + 10) * NS_PER_SEC);
+	assert_time(f, TIME(0x20, 0x24, 0x03, 0x02, 0, 0, 0));
+	assert_int_equal(rd(f, 12) & 0x30, 0x30);
+	bench_advance(&f->b, 750 * NS_PER_MS);
+	assert_int_equal(rd(f, 0), 0x01);
+	wr(f, 11, 0x82); /* it is being set: it stands */
+	mc146818_skip(&f->rtc, 100 * NS_PER_SEC);
+	assert_int_equal(rd(f, 0), 0x01);
+}
+
 static void formats(void **state)
 {
 	struct fix *f = *state;
@@ -434,6 +452,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(runs_in_bcd, setup, teardown),
+	        cmocka_unit_test_setup_teardown(goes_on_alone, setup, teardown),
 	        cmocka_unit_test_setup_teardown(formats, setup, teardown),
 	        cmocka_unit_test_setup_teardown(guest_sets_time, setup, teardown),
 	        cmocka_unit_test_setup_teardown(weekday_is_the_guests, setup, teardown),

@@ -14,7 +14,8 @@ _start:
 	out	%al, %dx
 	inc	%rbx
 	jmp	1b
-2:	mov	(%rbp), %cl
+2:	lea	stack(%rip), %rsp
+	mov	(%rbp), %cl
 	cmp	$'p', %cl
 	je	poweroff
 	cmp	$'r', %cl
@@ -29,6 +30,8 @@ _start:
 	je	hole
 	cmp	$'d', %cl
 	je	debugexit
+	cmp	$'w', %cl
+	je	watch
 halt:	cli
 3:	hlt
 	jmp	3b
@@ -51,6 +54,23 @@ port92:	mov	$1, %al
 triple:	lidt	noidt(%rip)
 	xor	%edx, %edx
 	div	%edx
+watch:	call	tsc			/* until a key is pressed; a TSC that jumps by 2^33 halts */
+	mov	%rax, %r8
+4:	call	tsc
+	mov	%rax, %r9
+	sub	%r8, %rax
+	mov	%r9, %r8
+	shr	$33, %rax
+	jnz	halt
+	mov	$0x3fd, %dx
+	in	%dx, %al
+	test	$1, %al
+	jz	4b
+	jmp	poweroff
+tsc:	rdtsc
+	shl	$32, %rdx
+	or	%rdx, %rax
+	ret
 debugexit:
 	mov	$0xdead15, %eax
 	mov	$0xf4, %dx
@@ -63,3 +83,6 @@ hole:	mov	$0x5555, %dx
 noidt:	.word	0
 	.quad	0
 text:	.asciz	"hello from nowhere\r\n"
+	.bss
+	.skip	256
+stack:

@@ -420,6 +420,62 @@ static void test_clock(void **state)
 	assert_int_equal(mul_div(3 * NS_PER_SEC, 1193182, NS_PER_SEC), 3 * 1193182);
 }
 
+/* What the clock leaves out is in the ticks that start returns; without it, it goes on where it stood. */
+static void test_clock_stops(void **state)
+{
+	struct clock_tsc c;
+	u64 ns, ticks, left_out;
+
+	clock_tsc_init(&c);
+	clock_tsc_stop(&c);
+	assert_true(c.clock.stopped);
+	ns = clock_now(&c.clock);
+	ticks = clock_tsc_ticks(&c);
+	for (int i = 0; i < 1000; i++) {
+		assert_int_equal(clock_now(&c.clock), ns);
+		assert_int_equal(clock_tsc_ticks(&c), ticks);
+	}
+	c.stop_tsc -= 3 * c.tsc_hz; /* as if it had stood there for three seconds */
+	c.tsc0 -= 3 * c.tsc_hz;
+	assert_int_equal(clock_tsc_ticks(&c), ticks);
+	left_out = clock_tsc_start(&c);
+	assert_false(c.clock.stopped);
+	assert_true(left_out >= 3 * c.tsc_hz);
+	assert_true(clock_tsc_ticks(&c) >= ticks);
+	assert_true(clock_now(&c.clock) >= ns);
+	assert_true(clock_tsc_ticks(&c) + left_out >= ticks + 3 * c.tsc_hz);
+	clock_tsc_catch_up(&c, left_out);
+	assert_true(clock_tsc_ticks(&c) >= ticks + 3 * c.tsc_hz);
+}
+
+static void start_clock(void *opaque)
+{
+	struct world *w = opaque;
+
+	w->order[0] = w->count; /* nothing has fired */
+	clock_tsc_start(&w->clock);
+}
+
+/* A loop whose clock stands still fires no timers, and fires them once it goes on. */
+static void test_stopped_loop(void **state)
+{
+	struct world w;
+	struct timer t;
+
+	world_start(&w);
+	w.order[0] = 1;
+	clock_tsc_stop(&w.clock);
+	timer_init(&t, loop_timers(w.l), NULL, bump_and_stop, &w);
+	timer_arm(&t, clock_now(&w.clock.clock) + 1);
+	pthread_create(&w.thread, NULL, loop_thread, &w);
+	usleep(2000); /* gives it a chance to do it wrong */
+	loop_post(w.l, start_clock, &w);
+	pthread_join(w.thread, NULL);
+	assert_int_equal(w.order[0], 0);
+	assert_int_equal(w.count, 1);
+	loop_destroy(w.l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -435,6 +491,8 @@ int main(void)
 	        cmocka_unit_test(test_fd_del_in_batch),
 	        cmocka_unit_test(test_fd_regular_file),
 	        cmocka_unit_test(test_clock),
+	        cmocka_unit_test(test_clock_stops),
+	        cmocka_unit_test(test_stopped_loop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

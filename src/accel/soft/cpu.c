@@ -15,11 +15,18 @@
 
 u64 cpu_tsc(const struct cpu *c)
 {
-	return __rdtsc() - (c->host->clock ? c->host->clock->tsc0 : 0) + c->tsc_offset;
+	return (c->host->clock ? clock_tsc_ticks(c->host->clock) : __rdtsc()) + c->tsc_offset;
+}
+
+void cpu_tsc_base(struct cpu *c)
+{
+	c->tsc_base =
+	        c->tsc_offset - (c->host->clock ? __atomic_load_n(&c->host->clock->tsc0, __ATOMIC_RELAXED) : 0);
 }
 
 void cpu_tsc_moved(struct cpu *c)
 {
+	cpu_tsc_base(c);
 	if (c->intc.ops && c->intc.ops->tsc_moved)
 		c->intc.ops->tsc_moved(c->intc.opaque, c->tsc_offset);
 }
@@ -129,6 +136,7 @@ struct cpu *cpu_create(const struct accel_config *cfg, const struct accel_host *
 	x86_state_reset(s, id == 0);
 	cpu_set_state(c, s);
 	c->tsc_offset = 0;
+	cpu_tsc_base(c);
 	free(s);
 	return c;
 }

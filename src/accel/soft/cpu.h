@@ -168,6 +168,7 @@ struct cpu {
 	u64 apic_base, pat, star, lstar, cstar, sfmask, kernel_gs_base;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip, tsc_aux, misc_enable;
 	u64 tsc_offset, tsc_adjust, spec_ctrl;
+	u64 tsc_base; /* guest TSC - host TSC */
 	u64 mtrr_def, mtrr_fix[11], mtrr_var[16];
 	u64 debugctl, bios_sign_id, mcg_status, mcg_ctl, mc_ctl[4 * 10];
 	u64 pdpte[4]; /* PAE: loaded by MOV CR3 (SDM vol. 3, 4.4.1) */
@@ -273,6 +274,7 @@ extern const struct insn cpu_no_insn; /* c->insn while no instruction executes: 
 
 void cpu_init_state(struct cpu *c);  /* INIT: everything that INIT resets (SDM vol. 3, table 10-1) */
 u64 cpu_tsc(const struct cpu *c);    /* guest TSC now */
+void cpu_tsc_base(struct cpu *c);    /* the clock may have been stopped since */
 void cpu_tsc_moved(struct cpu *c);   /* tsc_offset changed: the deadline timer counts it too */
 void cpu_update_ac(struct cpu *c);   /* after EFLAGS.AC changed alone: mmu_idx */
 void cpu_update_mode(struct cpu *c); /* hf, mmu_idx, cpl-dependent state from CRs, EFER, CS, SS, EFLAGS */

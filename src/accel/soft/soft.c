@@ -156,6 +156,7 @@ static enum run_exit soft_run(struct vcpu *v)
 		c->pinned = true;
 		pin_thread(c);
 	}
+	cpu_tsc_base(c);
 	return c->vm->jit ? jit_run(c) : interp_run(c);
 }
 
@@ -169,7 +170,7 @@ static void soft_signal(struct vcpu *v, enum cpu_signal sig, u8 arg)
 	cpu_signal(to_cpu(v), sig, arg);
 }
 
-static void jit_stats(const struct jit *j)
+static void jit_stats(const struct jit *j, struct stats_sink *out)
 {
 	static const char *const names[JIT_NSTAT] = {
 	        "instructions translated",
@@ -180,13 +181,11 @@ static void jit_stats(const struct jit *j)
 	        "bytes of cache in use",
 	};
 
-	fprintf(stderr, "translator:");
 	for (unsigned s = 0; s < JIT_NSTAT; s++)
-		fprintf(stderr, " %s %llu%s", names[s], (unsigned long long)jit_stat(j, s),
-		        s + 1 < JIT_NSTAT ? "," : "\n");
+		stats_put(out, "translator", names[s], jit_stat(j, s));
 }
 
-static void soft_stats(struct accel_vm *v)
+static void soft_stats(struct accel_vm *v, struct stats_sink *out)
 {
 	static const char *const names[STAT_N] = {
 	        "instructions",
@@ -205,15 +204,17 @@ static void soft_stats(struct accel_vm *v)
 	const struct soft_vm *vm = (const struct soft_vm *)v;
 
 	for (unsigned n = 0; n < vm->cfg.ncpus; n++) {
+		char group[16];
+
 		if (!vm->cpus[n])
 			continue;
-		fprintf(stderr, "CPU %u:", n);
+		snprintf(group, sizeof(group), "CPU %u", n);
 		for (unsigned s = 0; s < STAT_N; s++)
-			fprintf(stderr, " %s %llu%s", names[s], (unsigned long long)vm->cpus[n]->stat[s],
-			        s + 1 < STAT_N ? "," : "\n");
+			stats_put(out, group, names[s],
+			        __atomic_load_n(&vm->cpus[n]->stat[s], __ATOMIC_RELAXED));
 	}
 	if (vm->jit)
-		jit_stats(vm->jit);
+		jit_stats(vm->jit, out);
 }
 
 /* --- probe --- */

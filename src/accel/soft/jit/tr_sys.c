@@ -165,9 +165,7 @@ static void do_rdtsc(struct tr *t)
 	}
 	as_rorx(a, RDX, RDX, 32);
 	as_lea(a, S1, (struct as_mem){.base = RAX, .index = RDX});
-	as_ld(a, S2, as_gs(offsetof(struct cpu, tsc_offset)));
-	as_lea(a, S1, (struct as_mem){.base = S1, .index = S2});
-	as_imm(a, S2, -t->c->host->clock->tsc0);
+	as_ld(a, S2, as_gs(offsetof(struct cpu, tsc_base)));
 	as_lea(a, S1, (struct as_mem){.base = S1, .index = S2});
 	as_mov32(a, HOST_RAX, S1);
 	as_rorx(a, RDX, S1, 32);
