@@ -45,11 +45,12 @@ static void serve_client(int fd)
 int main(void)
 {
 	const struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(7)};
-	int udp = socket(AF_INET, SOCK_DGRAM, 0), tcp = socket(AF_INET, SOCK_STREAM, 0);
+	const struct sockaddr_in6 both = {.sin6_family = AF_INET6, .sin6_port = htons(7)}; /* IPv4, too */
+	int udp = socket(AF_INET, SOCK_DGRAM, 0), tcp = socket(AF_INET6, SOCK_STREAM, 0);
 
 	signal(SIGCHLD, SIG_IGN);
 	if (bind(udp, (const struct sockaddr *)&a, sizeof(a)) < 0 ||
-	        bind(tcp, (const struct sockaddr *)&a, sizeof(a)) < 0 || listen(tcp, 128) < 0)
+	        bind(tcp, (const struct sockaddr *)&both, sizeof(both)) < 0 || listen(tcp, 128) < 0)
 		return 1;
 	if (fork() == 0)
 		serve_datagrams(udp);

@@ -1,9 +1,5 @@
 """The network in a real guest: through the user network as an ordinary user, in every way that a driver can use
 the card."""
-import contextlib
-import functools
-import hashlib
-import http.server
 import io
 import os
 import pathlib
@@ -20,49 +16,10 @@ import threading
 import pytest
 
 from machine import XHYVE, Machine, initramfs, kernel
+from network import GATEWAY, GATEWAY6, QUIET, bulk, fetch, free_port, md5, needs, upload, wait_for, web
 
-GATEWAY = "10.0.2.2"
-GATEWAY6 = "fec0::2"
-QUIET = "console=ttyS0 quiet"
-BUSYBOX = "/bin/busybox"
 ROOT = os.geteuid() == 0
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Files(http.server.SimpleHTTPRequestHandler):
-    """Serves files, silently."""
-
-    def log_message(self, *args):
-        pass
-
-
-class Server6(http.server.ThreadingHTTPServer):
-    address_family = socket.AF_INET6
-    request_queue_size = 128
-
-
-class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128
-
-
-@contextlib.contextmanager
-def web(directory, address="127.0.0.1"):
-    """An HTTP server on the host; yields its port."""
-    kind = Server6 if ":" in address else Server
-    server = kind((address, 0), functools.partial(Files, directory=str(directory)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+MEBIBYTES = int(os.environ.get("XHYVE_NET_MIB", "24"))  # each way in one connection; 1024 for a long run
 
 
 @pytest.fixture
@@ -76,44 +33,22 @@ def ordinary():
         yield drop, directory
 
 
-def as_user(ordinary, *args, cmdline=QUIET):
-    """A guest of an ordinary user, who reads copies of everything."""
-    drop, directory = ordinary
+def build_server(directory):
+    """netserv.c as a program."""
     server = directory / "netserv"
     subprocess.run(["cc", "-O1", "-o", server, pathlib.Path(__file__).with_name("netserv.c")], check=True)
-    initrd = initramfs(programs=(str(server),))
+    return str(server)
+
+
+def as_user(ordinary, *args, cmdline=QUIET, programs=()):
+    """A guest of an ordinary user, who reads copies of everything."""
+    drop, directory = ordinary
+    initrd = initramfs(programs=(build_server(directory), *programs))
     for source, name in ((XHYVE, "xhyve"), (kernel(), "kernel"), (initrd, "initrd")):
         shutil.copyfile(source, directory / name)
         (directory / name).chmod(0o755)
     return Machine(["-A", "-m", "256M", *args, "-f", f"kexec,{directory}/kernel,{directory}/initrd,{cmdline}"],
                    program=[*drop, str(directory / "xhyve")])
-
-
-def md5(data):
-    return hashlib.md5(data).hexdigest()
-
-
-def fetch(m, url):
-    """The checksum of what the guest gets."""
-    return m.run(f"wget -q -O - {url} | md5sum").split()[0]
-
-
-def wait_for(m, condition):
-    m.run(f"for i in $(seq 1 40); do {condition} && break; sleep 0.3; done; {condition}")
-
-
-def upload(m, port, data_command):
-    """What the guest sends with nc to the host, which listens with nc as in the article."""
-    with tempfile.TemporaryFile() as out:
-        # nc says goodbye when its input ends: that stays open
-        with subprocess.Popen([BUSYBOX, "nc", "-l", "-p", str(port)], stdin=subprocess.PIPE, stdout=out) as listener:
-            try:
-                m.run(f"for i in 1 2 3 4 5 6 7 8 9; do {data_command} | nc {GATEWAY} {port} && break; sleep 0.3; done")
-                assert listener.wait(timeout=100) == 0
-            finally:
-                listener.kill()
-        out.seek(0)
-        return out.read()
 
 
 def members(data):
@@ -154,6 +89,12 @@ def check_tar_in(m, port):
     assert sums == {name: md5(content) for name, content in files.items()}
 
 
+def check_answer(s, n):
+    """What netserv says to a byte."""
+    with s.makefile("rb") as stream:
+        assert stream.read() == bytes((k * 7 + (k >> 8) + n) & 255 for k in range(20000))
+
+
 def check_parallel(m, directory, port, forwarded):
     """100 connections at once out of the guest, then 100 into it."""
     content = random.Random(2).randbytes(20000)
@@ -166,8 +107,8 @@ def check_parallel(m, directory, port, forwarded):
     for n, s in enumerate(sockets):
         s.sendall(bytes([n]))
     for n, s in enumerate(sockets):
-        with s, s.makefile("rb") as stream:
-            assert stream.read() == bytes((k * 7 + (k >> 8) + n) & 255 for k in range(20000))
+        with s:
+            check_answer(s, n)
 
 
 def check_udp(m, port):
@@ -200,7 +141,7 @@ def test_user_network(ordinary):
     config = (f"user,fwd={tcp_forward}:7,hostfwd=tcp::{nc_forward}-:1234,"
               f"hostfwd=udp:127.0.0.1:{udp_forward}-10.0.2.15:7,pcap={capture}")
     m = as_user(ordinary, "-c", "2", "-s", f"3,virtio-net,{config}")
-    content = random.Random(3).randbytes(24 * 2**20)
+    content = random.Random(3).randbytes(4 * 2**20)
     (directory / "large").write_bytes(content)
     try:
         with web(directory) as port, web(directory, "::1") as port6:
@@ -214,8 +155,7 @@ def test_user_network(ordinary):
             check_capture(capture)
             assert fetch(m, f"http://{GATEWAY}:{port}/large") == md5(content)
             assert fetch(m, f"http://[{GATEWAY6}]:{port6}/large") == md5(content)
-            m.run("dd if=/dev/urandom of=/tmp/up bs=1M count=24 2>/dev/null")
-            assert md5(upload(m, free_port(), "cat /tmp/up")) == m.run("md5sum /tmp/up; rm /tmp/up").split()[0]
+            bulk(m, MEBIBYTES)
             check_tar_out(m)
             check_tar_in(m, nc_forward)
             check_parallel(m, directory, port, tcp_forward)
@@ -223,6 +163,39 @@ def test_user_network(ordinary):
     finally:
         m.kill()
         capture.unlink(missing_ok=True)
+
+
+def ssh_server(m):
+    """Debian's dropbear in the guest, for root with a key."""
+    m.run("mkdir -p /etc/dropbear /root/.ssh && echo root:x:0:0:root:/root:/bin/sh >/etc/passwd && chmod 700 /root /root/.ssh")
+    m.run("dropbear -R -E -s 2>/tmp/dropbear.log; for i in $(seq 1 50); do netstat -ltn | grep -q :22 && break; sleep 0.2; done")
+
+
+def test_ssh(ordinary, tmp_path):
+    """ssh from the host into the guest through a forwarded port: a command, files both ways."""
+    dropbear, ssh, keygen = needs("dropbear", "ssh", "ssh-keygen")
+    port, key = free_port(), tmp_path / "key"
+    subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    login = [ssh, "-q", "-F", "/dev/null", "-i", key, "-p", str(port), "-o", "StrictHostKeyChecking=no", "-o",
+             "UserKnownHostsFile=/dev/null", "-o", "ConnectionAttempts=20", "root@127.0.0.1"]
+    m = as_user(ordinary, "-s", f"3,virtio-net,fwd={port}:22", programs=(dropbear,))
+    try:
+        m.shell()
+        m.run("net")
+        ssh_server(m)
+        m.run(f"echo '{key.with_suffix('.pub').read_text().strip()}' >/root/.ssh/authorized_keys")
+
+        def remote(command, data=b""):
+            return subprocess.run([*login, command], input=data, stdout=subprocess.PIPE, check=True, timeout=120).stdout
+
+        assert remote("hostname; exit 0") == b"guest\n"
+        data = random.Random(4).randbytes(2**20)
+        assert remote("tee /tmp/file | md5sum", data).split()[0].decode() == md5(data)
+        assert remote("cat /tmp/file") == data
+        assert subprocess.run([*login, "exit 7"], check=False, timeout=120).returncode == 7
+        assert m.leave("poweroff") == 1
+    finally:
+        m.kill()
 
 
 DNS = r'''
@@ -303,6 +276,62 @@ def test_restrict(tmp_path):
             m.run(f"ping -c 1 {GATEWAY}")
             assert m.run(f"wget -q -T 3 -O - http://{GATEWAY}:{port}/f || echo refu''sed").strip().endswith("refused")
             assert m.leave("poweroff") == 1
+    finally:
+        m.kill()
+
+
+def answer(path, text):
+    """A UNIX socket server in a thread that sends a text to one client and reads what comes."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    got = []
+
+    def serve():
+        with listener, listener.accept()[0] as peer:
+            peer.sendall(text)
+            peer.shutdown(socket.SHUT_WR)
+            while data := peer.recv(65536):
+                got.append(data)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    return thread, got
+
+
+def ask(family, address):
+    """netserv in the guest answers."""
+    with socket.socket(family) as s:
+        s.settimeout(60)
+        s.connect(address)
+        s.sendall(bytes([3]))
+        check_answer(s, 3)
+
+
+def test_forwards(tmp_path):
+    """UNIX sockets in both directions, IPv6, another network, and a guest that is not the first one of DHCP."""
+    port6, port4 = free_port(family=socket.AF_INET6), free_port()
+    inner, outer = tmp_path / "in", tmp_path / "out"
+    thread, got = answer(outer, b"from the host")
+    m = Machine.linux(
+        "-A", "-m", "256M", "-s", f"3,virtio-net,user,net=192.168.77.0/24,mac=02:00:00:00:00:01,hostfwd=unix:{inner}-:7,"
+        f"hostfwd=tcp:[::1]:{port6}-[fec0::ff:fe00:1]:7,hostfwd=tcp:127.0.0.1:{port4}-192.168.77.20:7,"
+        f"guestfwd=tcp:192.168.77.100:7-unix:{outer}", cmdline=QUIET,
+        programs=(build_server(tmp_path),))
+    try:
+        m.shell()
+        assert "lease of 192.168.77.15 obtained from 192.168.77.2" in m.run("net 2>&1")
+        wait_for(m, "ip -6 addr show dev eth0 | grep -v tentative | grep -q 'inet6 fec0::ff:fe00:1/64'")
+        m.run("ip addr add 192.168.77.20/24 dev eth0; netserv & for i in $(seq 1 30); do netstat -ltn | grep -q :7 && break; sleep 0.2; done")
+        m.run("ping -c 1 -I 192.168.77.20 192.168.77.2 && ping6 -c 1 fec0::2")
+        ask(socket.AF_UNIX, str(inner))
+        ask(socket.AF_INET, ("127.0.0.1", port4))
+        ask(socket.AF_INET6, ("::1", port6))
+        assert m.run("echo from the guest | nc 192.168.77.100 7") == "from the host"
+        thread.join(timeout=60)
+        assert b"".join(got) == b"from the guest\n"
+        assert m.leave("poweroff") == 1
+        assert not inner.exists()
     finally:
         m.kill()
 
