@@ -1,9 +1,10 @@
 /*
- * Runs a tiny bare-metal guest on an accelerator: run_guest ACCEL MODE FILE [triple]
+ * Runs a tiny bare-metal guest on an accelerator: run_guest ACCEL MODE FILE [triple|tiny]
  *
  * MODE is the state CPU 0 starts in at 0x1000: "real" (0000:1000), "prot" (flat 32-bit, no paging) or
  * "long" (64-bit, the first 2 MiB mapped 1:1 by 4 KiB pages and the rest of 1 GiB by 2 MiB pages, all
- * for user and supervisor). CPU 1 waits for a SIPI.
+ * for user and supervisor). The other CPUs wait for a SIPI. triple: a triple fault is success; tiny: the
+ * translator's cache is as small as it can be.
  *
  * The guest's world, see guest.inc:
  *   port f4 out  result: 0 is success, anything else the line of the failed check; the run ends
@@ -12,7 +13,8 @@
  *   port f1 in   counts 0, 1, 2, ...
  *   port f2 out  the external interrupt of this vector becomes pending
  *   port f3 out  after about that many ms an external interrupt 0x41 becomes pending
- *   port f5 out  INIT and SIPI (page) for CPU 1
+ *   port f5 out  INIT and SIPI (page) for CPU 1, or in 16 bits page and CPU << 8
+ *   port f6 out  in 16 bits: external interrupt vector and CPU << 8
  * Exit status: 0 passed, 1 failed, 77 not possible on this host.
  */
 #include "accel/accel.h"
@@ -27,6 +29,7 @@
 #define TSS 0x600u
 #define TABLES 0x100000u
 #define RESULT_NONE (-1)
+#define CPUS 4
 
 struct world {
 	struct mem mem;
@@ -35,35 +38,35 @@ struct world {
 	struct clock_tsc clock;
 	const struct accel_ops *accel;
 	struct accel_vm *vm;
-	struct vcpu *cpu[2];
-	int pending; /* atomic: external interrupt vector or -1 */
-	int result;  /* atomic */
+	struct vcpu *cpu[CPUS];
+	int pending[CPUS]; /* atomic: external interrupt vector or -1 */
+	int result;        /* atomic */
 	u32 count;
-	u64 apic_base[2];
-	struct intc intc[2];
+	u64 apic_base[CPUS];
+	struct intc intc[CPUS];
 	struct world_cpu {
 		struct world *w;
 		unsigned id;
-	} who[2];
-	bool triple;
+	} who[CPUS];
+	bool triple, tiny;
 };
 
 static __thread unsigned this_cpu;
 
-/* --- an interrupt controller with one line --- */
+/* --- an interrupt controller with one line a CPU --- */
 
 static bool intc_pending(void *opaque)
 {
 	const struct world_cpu *p = opaque;
 
-	return p->id == 0 && __atomic_load_n(&p->w->pending, __ATOMIC_SEQ_CST) >= 0;
+	return __atomic_load_n(&p->w->pending[p->id], __ATOMIC_SEQ_CST) >= 0;
 }
 
 static int intc_accept(void *opaque)
 {
 	struct world_cpu *p = opaque;
 
-	return p->id == 0 ? __atomic_exchange_n(&p->w->pending, -1, __ATOMIC_SEQ_CST) : -1;
+	return __atomic_exchange_n(&p->w->pending[p->id], -1, __ATOMIC_SEQ_CST);
 }
 
 static u32 intc_mmio_read(void *opaque, u32 off, unsigned size)
@@ -128,14 +131,14 @@ static void finish(struct world *w, int result)
 	int none = RESULT_NONE;
 
 	__atomic_compare_exchange_n(&w->result, &none, result, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	w->accel->kick(w->cpu[0]);
-	w->accel->kick(w->cpu[1]);
+	for (unsigned n = 0; n < CPUS; n++)
+		w->accel->kick(w->cpu[n]);
 }
 
-static void raise_vector(struct world *w, int vector)
+static void raise_vector(struct world *w, unsigned cpu, int vector)
 {
-	__atomic_store_n(&w->pending, vector, __ATOMIC_SEQ_CST);
-	w->accel->signal(w->cpu[0], CPU_SIG_INTR, 0);
+	__atomic_store_n(&w->pending[cpu], vector, __ATOMIC_SEQ_CST);
+	w->accel->signal(w->cpu[cpu], CPU_SIG_INTR, 0);
 }
 
 struct delayed {
@@ -148,7 +151,7 @@ static void *raise_later(void *opaque)
 	struct delayed *d = opaque;
 
 	usleep((useconds_t)d->ms * 1000);
-	raise_vector(d->w, 0x41);
+	raise_vector(d->w, 0, 0x41);
 	free(d);
 	return NULL;
 }
@@ -176,17 +179,20 @@ static u64 port_read(void *opaque, u64 off, unsigned size)
 static void port_write(void *opaque, u64 off, unsigned size, u64 val)
 {
 	struct world *w = opaque;
+	u64 cpu;
 
 	switch (off) {
 	case 0x09: fputc((int)val, stderr); break;
 	case 0x10: w->accel->signal(w->cpu[this_cpu], CPU_SIG_NMI, 0); break;
-	case 0x12: raise_vector(w, (int)(val & 0xff)); break;
+	case 0x12: raise_vector(w, 0, (int)(val & 0xff)); break;
 	case 0x13: start_timer(w, val); break;
 	case 0x14: finish(w, (int)val); break;
 	case 0x15:
-		w->accel->signal(w->cpu[1], CPU_SIG_INIT, 0);
-		w->accel->signal(w->cpu[1], CPU_SIG_SIPI, (u8)val);
+		cpu = size == 1 ? 1 : val >> 8 & (CPUS - 1);
+		w->accel->signal(w->cpu[cpu], CPU_SIG_INIT, 0);
+		w->accel->signal(w->cpu[cpu], CPU_SIG_SIPI, (u8)val);
 		break;
+	case 0x16: raise_vector(w, (unsigned)(val >> 8) & (CPUS - 1), (int)(val & 0xff)); break;
 	default: break;
 	}
 }
@@ -300,12 +306,12 @@ static int load(struct world *w, const char *path)
 
 static int create(struct world *w, const char *mode, const char *file, struct err *e)
 {
-	struct accel_config cfg = {.ncpus = 2, .hot = 1};
+	struct accel_config cfg = {.ncpus = CPUS, .hot = 1, .code_cache = w->tiny ? 1 : 0};
 	struct accel_host host = {
 	        .ports = &w->ports, .memory = &w->memory, .mem = &w->mem, .clock = &w->clock};
 	struct x86_state s;
 
-	w->pending = w->result = -1;
+	w->result = RESULT_NONE;
 	w->region = (struct region){.base = 0xe0, .len = 0x20, .ops = &port_ops, .opaque = w, .name = "test"};
 	clock_tsc_init(&w->clock);
 	if (space_init(&w->ports, 0xffff) < 0 || space_init(&w->memory, ~0ull) < 0 ||
@@ -313,7 +319,8 @@ static int create(struct world *w, const char *mode, const char *file, struct er
 	        w->accel->vm_create(&cfg, &host, &w->vm, e) < 0 ||
 	        w->accel->mem_map(w->vm, 0, w->mem.base, w->mem.low, false) < 0)
 		return -1;
-	for (unsigned n = 0; n < 2; n++) {
+	for (unsigned n = 0; n < CPUS; n++) {
+		w->pending[n] = -1;
 		w->who[n] = (struct world_cpu){w, n};
 		w->apic_base[n] = 0xfee00800ull | (n == 0) << 8;
 		w->intc[n] = (struct intc){&intc_ops, &w->who[n]};
@@ -328,18 +335,18 @@ static int create(struct world *w, const char *mode, const char *file, struct er
 
 static void run(struct world *w)
 {
-	pthread_t t[2];
+	pthread_t t[CPUS];
 
-	for (unsigned n = 0; n < 2; n++)
+	for (unsigned n = 0; n < CPUS; n++)
 		if (pthread_create(&t[n], NULL, run_cpu, &w->who[n]))
 			abort();
-	for (unsigned n = 0; n < 2; n++)
+	for (unsigned n = 0; n < CPUS; n++)
 		pthread_join(t[n], NULL);
 }
 
 static void destroy(struct world *w)
 {
-	for (unsigned n = 0; n < 2; n++)
+	for (unsigned n = 0; n < CPUS; n++)
 		w->accel->vcpu_destroy(w->cpu[n]);
 	w->accel->vm_destroy(w->vm);
 	mem_destroy(&w->mem);
@@ -353,12 +360,13 @@ int main(int argc, char **argv)
 	struct err e = {0};
 
 	if (argc < 4 || (strcmp(argv[1], "interp") && strcmp(argv[1], "jit"))) {
-		fprintf(stderr, "usage: run_guest interp|jit real|prot|long FILE [triple]\n");
+		fprintf(stderr, "usage: run_guest interp|jit real|prot|long FILE [triple|tiny]\n");
 		return 1;
 	}
 	w.accel = strcmp(argv[1], "jit") ? &accel_interp : &accel_jit;
 	w.triple = argc > 4 && strcmp(argv[4], "triple") == 0;
-	alarm(20); /* a guest that hangs has failed */
+	w.tiny = argc > 4 && strcmp(argv[4], "tiny") == 0;
+	alarm(60); /* a guest that hangs has failed */
 	if (create(&w, argv[2], argv[3], &e) < 0) {
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
