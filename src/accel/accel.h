@@ -59,7 +59,11 @@ struct accel_config {
 	bool perf_map;  /* jit: name translated code for perf(1) */
 	u64 code_cache; /* limit of the memory for translated code in bytes, 0 = default */
 	unsigned hot;   /* jit: how often code runs before it is translated, 0 = default */
+	unsigned check; /* jit: --jit-check, how often each block is compared with interp, 0 = never */
+	u8 leave_out; /* jit, tests of --jit-check: instructions with this opcode are translated to nothing */
 };
+
+#define JIT_CHECKS 16 /* accel_config.check of --jit-check */
 
 struct accel_vm;
 struct vcpu;

@@ -51,6 +51,7 @@ const struct option_def option_defs[] = {
                  "show the machine, the guest's names for its devices, and what\n"
                  "may be wrong; start and create nothing"},
                 FLAG(explain)},
+        {{0, "jit-check", NULL, "compare the translator with the reference engine"}, FLAG(jit_check)},
         {{0, "perf-map", NULL, "write /tmp/perf-PID.map, which names translated code for perf"},
                 FLAG(perf_map)},
         {{0, "stats", NULL, "print counters to stderr at the end"}, FLAG(stats)},

@@ -131,12 +131,18 @@ static void page_wrote(struct mem *m, u64 page, u64 off, u64 len)
 {
 	if (!(__atomic_load_n(&m->code[page], __ATOMIC_SEQ_CST) & line_mask(off, len)))
 		return;
-	/* Generation first: a decoder that marks after we cleared must get the new number. */
+	if (m->code_written)
+		m->code_written(m->code_opaque, page);
+	else
+		mem_code_clear(m, page);
+}
+
+/* Generation first: a decoder that marks after we cleared must get the new number. */
+void mem_code_clear(struct mem *m, u64 page)
+{
 	__atomic_fetch_add(&m->gen[page], 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&m->code[page], 0, __ATOMIC_SEQ_CST);
 	__atomic_fetch_add(&m->gen[page], 1, __ATOMIC_SEQ_CST);
-	if (m->code_written)
-		m->code_written(m->code_opaque, page);
 }
 
 void mem_wrote(struct mem *m, u64 gpa, u64 len)

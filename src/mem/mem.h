@@ -29,7 +29,10 @@ struct mem {
 	void *map; /* the reservation, for munmap */
 	u64 map_len;
 	bool track; /* code tracking is on (software CPU) */
-	/* Called after a write hit code of a page (its number), by the thread that wrote. May be NULL. */
+	/*
+	 * Called after a write hit code of a page (its number), by the thread that wrote. Forgets what was
+	 * made of the page's code, then calls mem_code_clear: who finds no marks relies on that. May be NULL.
+	 */
 	void (*code_written)(void *opaque, u64 page);
 	void *code_opaque;
 };
@@ -57,6 +60,9 @@ static inline void *mem_ptr(const struct mem *m, u64 gpa, u64 len)
 
 /* Tell CPUs that RAM changed: invalidates decoded code there. Range must be RAM. */
 void mem_wrote(struct mem *m, u64 gpa, u64 len);
+
+/* For code_written: the page has no marks any more, and a new generation. */
+void mem_code_clear(struct mem *m, u64 page);
 
 /* Copies; 0 or -EFAULT with nothing copied. */
 int mem_read(const struct mem *m, u64 gpa, void *buf, u64 len);

@@ -85,6 +85,7 @@ struct vm_config {
 	bool explain;        /* --explain */
 	bool stats;          /* --stats */
 	bool perf_map;       /* --perf-map */
+	bool jit_check;      /* --jit-check */
 	u64 code_cache;      /* --code-cache, bytes; 0: the accelerator's default */
 	const char *control; /* --control: path of the socket, NULL: none */
 

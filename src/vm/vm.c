@@ -55,6 +55,7 @@ static int create_accel(struct vm *vm, struct err *e)
 	        .pin = c->pin,
 	        .stats = c->stats,
 	        .perf_map = c->perf_map,
+	        .check = c->jit_check ? JIT_CHECKS : 0,
 	        .code_cache = c->code_cache,
 	};
 	int rc;

@@ -84,6 +84,7 @@ static void add_flags(struct text *t, const struct vm_config *c)
 	        {c->no_mptable, "nomp"},
 	        {c->stats, "stats"},
 	        {c->perf_map, "perfmap"},
+	        {c->jit_check, "jitcheck"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
@@ -184,6 +185,7 @@ static const struct good {
         {"-AHc 2 -xm 1G" K, "acpi hlt x2apic cpus=2 mem=1G k"},
         {"--stats" K, "stats k"},
         {"--perf-map" K, "perfmap k"},
+        {"--jit-check" K, "jitcheck k"},
         {"--code-cache=64M" K, "cache=67108864 k"},
         {"--code-cache=64" K, "cache=67108864 k"},
         {"-f kexec,k --", "k"},

@@ -1,10 +1,11 @@
 /*
- * Runs a tiny bare-metal guest on an accelerator: run_guest ACCEL MODE FILE [triple|tiny]
+ * Runs a tiny bare-metal guest on an accelerator: run_guest ACCEL MODE FILE [triple|tiny|check|wrong-XX]
  *
  * MODE is the state CPU 0 starts in at 0x1000: "real" (0000:1000), "prot" (flat 32-bit, no paging) or
  * "long" (64-bit, the first 2 MiB mapped 1:1 by 4 KiB pages and the rest of 1 GiB by 2 MiB pages, all
  * for user and supervisor). The other CPUs wait for a SIPI. triple: a triple fault is success; tiny: the
- * translator's cache is as small as it can be.
+ * translator's cache is as small as it can be; check: it is compared with interp all the time; wrong-XX: and
+ * translates instructions with opcode XX to nothing, so it is success that the comparison ends the run.
  *
  * The guest's world, see guest.inc:
  *   port f4 out  result: 0 is success, anything else the line of the failed check; the run ends
@@ -48,7 +49,9 @@ struct world {
 		struct world *w;
 		unsigned id;
 	} who[CPUS];
-	bool triple, tiny;
+	bool triple, tiny, check;
+	bool disagreed;
+	u8 wrong; /* opcode */
 };
 
 static __thread unsigned this_cpu;
@@ -285,7 +288,10 @@ static void *run_cpu(void *opaque)
 		switch (w->accel->run(w->cpu[p->id])) {
 		case RUN_KICKED: break;
 		case RUN_TRIPLE_FAULT: finish(w, w->triple ? 0 : 30000); break;
-		default: finish(w, 30001); break;
+		default:
+			w->disagreed = true;
+			finish(w, w->wrong ? 0 : 30001);
+			break;
 		}
 	}
 	return NULL;
@@ -306,7 +312,11 @@ static int load(struct world *w, const char *path)
 
 static int create(struct world *w, const char *mode, const char *file, struct err *e)
 {
-	struct accel_config cfg = {.ncpus = CPUS, .hot = 1, .code_cache = w->tiny ? 1 : 0};
+	struct accel_config cfg = {.ncpus = CPUS,
+	        .hot = 1,
+	        .code_cache = w->tiny ? 1 : 0,
+	        .check = w->check ? 8 : 0,
+	        .leave_out = w->wrong};
 	struct accel_host host = {
 	        .ports = &w->ports, .memory = &w->memory, .mem = &w->mem, .clock = &w->clock};
 	struct x86_state s;
@@ -360,18 +370,24 @@ int main(int argc, char **argv)
 	struct err e = {0};
 
 	if (argc < 4 || (strcmp(argv[1], "interp") && strcmp(argv[1], "jit"))) {
-		fprintf(stderr, "usage: run_guest interp|jit real|prot|long FILE [triple|tiny]\n");
+		fprintf(stderr,
+		        "usage: run_guest interp|jit real|prot|long FILE [triple|tiny|check|wrong-XX]\n");
 		return 1;
 	}
 	w.accel = strcmp(argv[1], "jit") ? &accel_interp : &accel_jit;
 	w.triple = argc > 4 && strcmp(argv[4], "triple") == 0;
 	w.tiny = argc > 4 && strcmp(argv[4], "tiny") == 0;
+	if (argc > 4 && strncmp(argv[4], "wrong-", 6) == 0)
+		w.wrong = (u8)strtoul(argv[4] + 6, NULL, 16);
+	w.check = w.wrong || (argc > 4 && strcmp(argv[4], "check") == 0);
 	alarm(60); /* a guest that hangs has failed */
 	if (create(&w, argv[2], argv[3], &e) < 0) {
 		fprintf(stderr, "%s\n", e.text);
 		return 1;
 	}
 	run(&w);
+	if (w.wrong && w.result == 0 && !w.disagreed)
+		w.result = 30002;
 	if (w.result)
 		fprintf(stderr, "%s: check in line %d failed\n", argv[3], w.result);
 	destroy(&w);

@@ -1,4 +1,4 @@
-"""The small devices in a stock kernel: random numbers."""
+"""Small things in a stock kernel: random numbers, the translator under comparison."""
 from machine import Machine
 
 
@@ -17,3 +17,11 @@ def test_random_numbers():
         assert m.leave("poweroff") == 1
     finally:
         m.kill()
+
+
+def test_jit_check(boot):
+    """A kernel boots, and two CPUs work, with every block compared with the reference engine."""
+    m = boot("-A", "-c", "2", "--accel=jit", "--jit-check", cmdline="console=ttyS0 quiet").shell()
+    assert m.run("nproc").strip() == "2"
+    assert m.run("(sha256sum /bin/busybox & sha256sum /bin/busybox; wait) | sort -u | wc -l").strip() == "1"
+    assert m.leave("poweroff") == 1

@@ -130,13 +130,16 @@ struct jit_cpu {
 	u64 tmp, tmp2; /* inside one instruction */
 	u32 ax;        /* arithmetic flags as LAHF and SETO AL leave them */
 	u32 host_mxcsr;
-	u32 inside;      /* atomic: executes translated code */
-	u32 epoch;       /* atomic: counts exits from it */
-	u64 gen;         /* of the code cache that jc_* and resumption addresses are from */
-	void *stack;     /* of the handler of host faults */
-	u64 insn[8];     /* struct insn of a callout */
-	u32 x87;         /* x87 state is in the host's unit while translated code runs */
-	bool only_known; /* tests: translated code finds no targets by itself */
+	u32 inside;            /* atomic: executes translated code */
+	u32 epoch;             /* atomic: counts exits from it */
+	u64 gen;               /* of the code cache that jc_* and resumption addresses are from */
+	void *stack;           /* of the handler of host faults */
+	u64 insn[8];           /* struct insn of a callout */
+	u32 x87;               /* x87 state is in the host's unit while translated code runs */
+	bool only_known;       /* tests, --jit-check: translated code finds no targets by itself */
+	bool shadowed;         /* --jit-check: accesses to RAM go to copies */
+	bool broken;           /* --jit-check has found a difference */
+	struct shadow *shadow; /* its copies (jit/shadow.h) */
 	u8 fsave[JIT_FSAVE];
 	u32 jc_key[JC_NIDX];
 	u64 jc_used[JC_NIDX][JC_SIZE / 64]; /* entries that are not empty */

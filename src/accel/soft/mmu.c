@@ -12,6 +12,7 @@
  */
 #include "accel/soft/debug.h"
 #include "accel/soft/engine.h"
+#include "accel/soft/interp/cache.h"
 #include "accel/soft/interp/insn.h"
 #include "accel/soft/jit/jit.h"
 #include "accel/soft/mmu.h"
@@ -250,9 +251,24 @@ static bool is_apic_page(const struct cpu *c, u64 gpa)
 }
 
 /* Host address of a RAM page, NULL for anything that must be looked at for each access. */
-static u8 *ram_page(const struct cpu *c, u64 page)
+static u8 *ram_page(struct cpu *c, u64 page)
 {
-	return is_apic_page(c, page) ? NULL : mem_ptr(c->mem, page, PAGE_SIZE);
+	u8 *p = is_apic_page(c, page) ? NULL : mem_ptr(c->mem, page, PAGE_SIZE);
+
+	return unlikely(c->jit.shadowed) && p ? jit_shadow_page(c, page, p) : p;
+}
+
+/* Host address of size bytes inside a page of RAM, NULL for devices. */
+static u8 *phys_ptr(struct cpu *c, u64 gpa, unsigned size)
+{
+	u8 *page;
+
+	if (likely(!c->jit.shadowed))
+		return mem_ptr(c->mem, gpa, size);
+	page = ram_page(c, gpa & ~(PAGE_SIZE - 1));
+	if (!page)
+		jit_shadow_escape(c);
+	return page + (gpa & (PAGE_SIZE - 1));
 }
 
 /*
@@ -291,7 +307,7 @@ static void tlb_fill(struct cpu *c, enum mmu_idx idx, u64 lin, const struct xlat
 	if (c->jit.j && t->x[n] != none && (t->x[n] != page || t->host[n] != (u64)host))
 		jit_page_gone(c, idx, t->x[n]);
 	t->host[n] = (u64)host;
-	t->x[n] = mmu_allowed(c, x->flags, ACC_EXEC, idx) ? page : none;
+	t->x[n] = !c->jit.shadowed && mmu_allowed(c, x->flags, ACC_EXEC, idx) ? page : none;
 	t->w[n] = none;
 	if (data && (x->flags & PG_D) && mmu_allowed(c, x->flags, ACC_WRITE, idx))
 		grant_writes(c, idx, n, page, x->page);
@@ -394,13 +410,15 @@ u64 mmu_phys_ld(struct cpu *c, u64 gpa, unsigned size)
 	u64 v = 0;
 
 	if (is_apic_page(c, gpa)) {
+		if (c->jit.shadowed)
+			jit_shadow_escape(c);
 		u32 off = gpa & (PAGE_SIZE - 1);
 		v = c->intc.ops->mmio_read(c->intc.opaque, off, MIN(size, 4));
 		if (size > 4)
 			v |= (u64)c->intc.ops->mmio_read(c->intc.opaque, off + 4, size - 4) << 32;
 		return v;
 	}
-	const void *p = mem_ptr(c->mem, gpa, size);
+	const void *p = phys_ptr(c, gpa, size);
 	if (!p)
 		return c->host->memory ? space_read(c->host->memory, gpa, size) : ones(size);
 	switch (size) {
@@ -424,10 +442,12 @@ static void apic_st(struct cpu *c, u32 off, unsigned size, u64 val)
 void mmu_phys_st(struct cpu *c, u64 gpa, unsigned size, u64 val)
 {
 	if (is_apic_page(c, gpa)) {
+		if (c->jit.shadowed)
+			jit_shadow_escape(c);
 		apic_st(c, gpa & (PAGE_SIZE - 1), size, val);
 		return;
 	}
-	void *p = mem_ptr(c->mem, gpa, size);
+	void *p = phys_ptr(c, gpa, size);
 	if (!p) {
 		if (c->host->memory)
 			space_write(c->host->memory, gpa, size, val);
@@ -448,10 +468,9 @@ void mmu_code_hit(struct cpu *c, u64 gpa, unsigned size)
 	u32 before = mem_code_gen(c->mem, gpa);
 
 	mem_wrote(c->mem, gpa, size);
-	if (mem_code_gen(c->mem, gpa) == before)
-		return; /* other lines of the page */
-	c->stat[STAT_SMC]++;
-	cpu_end_block(c);
+	c->stat[STAT_SMC] += mem_code_gen(c->mem, gpa) != before;
+	if (!c->block || !block_current(c, c->block)) /* else it was other lines, or another page */
+		cpu_end_block(c);
 }
 
 /* --- slow loads and stores --- */

@@ -46,6 +46,8 @@ static inline void *tlb_write_ptr(const struct cpu *c, u32 idx, u64 lin, unsigne
 /* A store of size bytes at host address p (inside RAM) has happened: keep decoded code true. */
 static inline void mmu_wrote(struct cpu *c, const void *p, unsigned size)
 {
+	if (unlikely(c->jit.shadowed))
+		return; /* p is in a copy */
 	u64 gpa = (u64)((const u8 *)p - c->mem->base);
 	u64 mask = __atomic_load_n(&c->mem->code[gpa >> PAGE_SHIFT], __ATOMIC_RELAXED);
 	if (unlikely(mask))

@@ -20,6 +20,18 @@ struct block {
 	struct insn insns[];
 };
 
+static inline bool page_current(const struct cpu *c, u64 gpa, u32 gen)
+{
+	return !mem_is_ram(c->mem, gpa, 1) || mem_code_gen(c->mem, gpa) == gen;
+}
+
+/* Has nobody written to the block's code since it was decoded? */
+static inline bool block_current(const struct cpu *c, const struct block *b)
+{
+	return page_current(c, b->gpa, b->gen) &&
+	       (b->gpa2 == BLOCK_NO_PAGE2 || page_current(c, b->gpa2, b->gen2));
+}
+
 int cache_create(struct cpu *c, u64 bytes); /* 0: the default size */
 void cache_destroy(struct cpu *c);
 

@@ -87,14 +87,6 @@ static bool wraps(const struct insn *i, u64 off, u64 len)
 	return i->asize != 8 && off + len > ones(i->asize);
 }
 
-static void after_store(struct cpu *c, const u8 *p, u64 len)
-{
-	u64 gpa = (u64)(p - c->mem->base);
-
-	if (unlikely(__atomic_load_n(&c->mem->code[gpa >> PAGE_SHIFT], __ATOMIC_RELAXED)))
-		mmu_code_hit(c, gpa, (unsigned)len);
-}
-
 static void fill(u8 *p, u64 val, unsigned size, u64 n)
 {
 	if (size == 1) {
@@ -119,7 +111,7 @@ static u64 stos_run(struct cpu *c, const struct insn *i, unsigned size, u64 coun
 	if (!p)
 		return 0;
 	fill(p, reg_read(c, RAX, size), size, n);
-	after_store(c, p, n * size);
+	mmu_wrote(c, p, (unsigned)(n * size));
 	advance(c, i, RDI, (s64)(n * size));
 	return n;
 }
@@ -162,7 +154,7 @@ static u64 movs_run(struct cpu *c, const struct insn *i, unsigned size, u64 coun
 	if (!to)
 		return 0;
 	copy_run(to, from, size, n);
-	after_store(c, to, n * size);
+	mmu_wrote(c, to, (unsigned)(n * size));
 	advance(c, i, RSI, (s64)(n * size));
 	advance(c, i, RDI, (s64)(n * size));
 	return n;

@@ -191,7 +191,8 @@ void jit_link(struct jit *j, struct xit *x, struct tb *target)
 {
 	unsigned flags = x->flags & target->prefers ? target->prefers : x->flags;
 
-	if (x->target || target->dead || jit_tb(j, x->src)->dead)
+	if (x->target || target->dead || jit_tb(j, x->src)->dead || !tb_checked(j, target) ||
+	        !tb_checked(j, jit_tb(j, x->src)))
 		return;
 	x->target = jit_ref(j, target);
 	x->next_in = target->in;
@@ -249,7 +250,11 @@ static ref next_of_page(const struct tb *b, u64 page)
 	return b->gpa >> PAGE_SHIFT == page ? b->page_next : b->page2_next;
 }
 
-/* The memory's hook: somebody wrote to code of this page. Any thread. */
+/*
+ * The memory's hook: somebody wrote to code of this page. Any thread. The page loses its marks when all its
+ * blocks are dead, not before: another CPU that has written to the page, too, and finds no marks executes
+ * what it wrote.
+ */
 void jit_code_written(void *opaque, u64 page)
 {
 	struct jit *j = opaque;
@@ -260,6 +265,7 @@ void jit_code_written(void *opaque, u64 page)
 	if (j->page[page])
 		forget_lookups(j);
 	j->page[page] = 0;
+	mem_code_clear(j->mem, page);
 	pthread_mutex_unlock(&j->lock);
 }
 
@@ -353,7 +359,7 @@ u64 jit_find_target(struct cpu *c, u64 va)
 	if (c->slow || __atomic_load_n(&c->request, __ATOMIC_RELAXED) || t->x[n] != (va & ~(PAGE_SIZE - 1)))
 		return 0;
 	b = jit_find(j, t->host[n] - (u64)j->mem->base + (va & (PAGE_SIZE - 1)), jit_key(c));
-	if (!b || b->page2 != TB_ONE_PAGE || c->jit.only_known)
+	if (!b || b->page2 != TB_ONE_PAGE || c->jit.only_known || !tb_checked(j, b))
 		return 0;
 	jc_learn(c, va, b);
 	c->jit.vpage = va & ~(PAGE_SIZE - 1);

@@ -28,6 +28,13 @@ void jit_write_tag(struct cpu *c, unsigned idx, unsigned slot, u64 gpa);
 void jit_forget(struct cpu *c); /* all of them did */
 void jit_page_gone(struct cpu *c, unsigned idx, u64 va);
 
+/*
+ * --jit-check, while jit.shadowed is set: the copy of a page of RAM, at real, that takes its place; NULL
+ * when there are too many. An access that no copy can stand for ends interp's run (it does not return).
+ */
+u8 *jit_shadow_page(struct cpu *c, u64 gpa, const u8 *real);
+NORETURN void jit_shadow_escape(struct cpu *c);
+
 /* Runs until the machine must decide; as interp_run. */
 enum run_exit jit_run(struct cpu *c);
 

@@ -104,6 +104,7 @@ struct tb {
 	u16 nsites;
 	u16 len;             /* guest bytes */
 	u8 entry_a, entry_h; /* distances from code */
+	u16 checked;         /* --jit-check: how often; racy */
 	u8 prefers;          /* FLAGS_HOST or FLAGS_AX: the entry that leads straight into the body */
 	u8 ninsns;
 	bool dead;
@@ -155,6 +156,8 @@ struct jit {
 	struct tr *tr; /* the translation in progress */
 	enum tr_why why;
 	FILE *perf_map; /* NULL: none */
+	unsigned check; /* --jit-check: how often a block is compared with interp before it is linked */
+	u8 leave_out;   /* tests: instructions that are translated to nothing */
 	unsigned hot;   /* times that interp runs a block before it is translated */
 	u8 *heat;       /* how often a block was met, by a hash of its address; racy */
 };
@@ -218,6 +221,31 @@ static inline unsigned jc_hash(u64 va)
 {
 	return (unsigned)(va >> 4 ^ va) & (JC_SIZE - 1);
 }
+
+/* Has the block been compared often enough? Until then it is entered from C alone. */
+static inline bool tb_checked(const struct jit *j, const struct tb *b)
+{
+	return b->checked >= j->check;
+}
+
+/* Where execution may go on: host code, good while the cache's generation is gen. */
+struct target {
+	u64 code, gen;
+	struct tb *tb; /* if code is its beginning */
+};
+
+/* run.c, for --jit-check: one block by itself. False: it is gone. */
+struct stop {
+	u64 rip;
+	bool before; /* the instruction there was left to interp; else control has left the block */
+};
+bool jit_run_one(struct cpu *c, const struct target *p, struct stop *s);
+
+/* check.c */
+int check_attach(struct cpu *c);
+void check_detach(struct cpu *c);
+bool check_block(
+        struct cpu *c, const struct target *p); /* false: the engines disagree, which has been told */
 
 /* x87.c: between cpu.fpu and jit.fsave */
 void x87_to_host(struct cpu *c);

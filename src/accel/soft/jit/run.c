@@ -57,6 +57,8 @@ int jit_create(struct jit **out, struct mem *mem, const struct accel_config *cfg
 	pthread_mutex_init(&j->lock, NULL);
 	j->mem = mem;
 	j->hot = cfg->hot ? MIN(cfg->hot, 255u) : HEAT_HOT;
+	j->check = MIN(cfg->check, 0xffffu);
+	j->leave_out = cfg->leave_out;
 	j->host_avx = __builtin_cpu_supports("avx");
 	j->tr = jit_tr_create();
 	j->heat = calloc(HEAT_SIZE, 1);
@@ -100,6 +102,10 @@ int jit_attach(struct jit *j, struct cpu *c)
 		return -errno;
 	if (!j->ncpus)
 		decoders_init(&j->decoders, &c->cpuid);
+	if (j->check && check_attach(c) < 0) {
+		munmap(stack, JIT_STACK);
+		return -ENOMEM;
+	}
 	c->jit.stack = stack;
 	c->jit.self = (u64)c;
 	for (unsigned idx = 0; idx < JC_NIDX; idx++)
@@ -119,6 +125,7 @@ void jit_detach(struct jit *j, struct cpu *c)
 	j->cpus[c->id] = NULL;
 	pthread_mutex_unlock(&j->lock);
 	c->jit.j = NULL;
+	check_detach(c);
 	munmap(c->jit.stack, JIT_STACK);
 }
 
@@ -128,12 +135,6 @@ u64 jit_stat(const struct jit *j, enum jit_stat s)
 }
 
 /* --- finding --- */
-
-/* Where execution may go on: host code, good while the cache's generation is gen. */
-struct target {
-	u64 code, gen;
-	struct tb *tb;
-};
 
 static bool is_hot(struct jit *j, u64 gpa)
 {
@@ -218,7 +219,7 @@ static void learn(struct cpu *c, u64 rip, const struct target *p)
 	if (p->tb->page2 != TB_ONE_PAGE)
 		tagged = tagged && t->x[tlb_slot(rip + PAGE_SIZE)] == (rip & ~(PAGE_SIZE - 1)) + PAGE_SIZE;
 	pthread_mutex_lock(&j->lock);
-	if (tagged && j->gen == p->gen && !p->tb->dead)
+	if (tagged && j->gen == p->gen && !p->tb->dead && tb_checked(j, p->tb))
 		jc_learn(c, rip, p->tb);
 	pthread_mutex_unlock(&j->lock);
 }
@@ -363,6 +364,7 @@ static bool retry_site(struct cpu *c, const struct site *s, struct target *p)
 		return false;
 	c->stat[STAT_ACCESS]++;
 	p->code = jit_address(c->jit.j, s->retry);
+	p->tb = NULL;
 	return true;
 }
 
@@ -384,9 +386,12 @@ static bool take_site(struct cpu *c, const struct range *r, const struct way_out
 	else
 		interp_insn(c);
 	p->code = jit_address(c->jit.j, s->after);
-	/* A block that was forgotten with all others is caught by its generation. */
-	return s->after && cpu_rip(c) == rip + s->len && jit_key(c) == key && !must_attend(c) &&
-	       in_range(r, cpu_rip(c)) && !__atomic_load_n(&jit_tb(c->jit.j, s->tb)->dead, __ATOMIC_RELAXED);
+	p->tb = NULL;
+	/* For --jit-check what follows begins another block. A block that was forgotten with all others is
+	 * caught by its generation. */
+	return s->after && !c->jit.shadow && cpu_rip(c) == rip + s->len && jit_key(c) == key &&
+	       !must_attend(c) && in_range(r, cpu_rip(c)) &&
+	       !__atomic_load_n(&jit_tb(c->jit.j, s->tb)->dead, __ATOMIC_RELAXED);
 }
 
 /* By the CPU's table of branch targets, as translated code itself would. */
@@ -401,6 +406,34 @@ static bool known(struct cpu *c, struct target *p)
 	p->code = c->jit.jc_host[idx][h];
 	p->gen = c->jit.gen;
 	p->tb = NULL;
+	return true;
+}
+
+bool jit_run_one(struct cpu *c, const struct target *start, struct stop *s)
+{
+	struct target p = *start;
+	struct way_out w = {0};
+
+	c->jit.vpage = cpu_rip(c) & ~(PAGE_SIZE - 1);
+	for (;;) {
+		if (!enter(c, &p, &w))
+			return false;
+		if (w.kind == EXIT_X87) {
+			c->jit.x87 = 1;
+			p.code = jit_address(c->jit.j, w.site.retry);
+		} else if (w.kind != EXIT_SITE || !retry_site(c, &w.site, &p)) {
+			break;
+		}
+	}
+	*s = (struct stop){.rip = c->jit.aux};
+	if (w.kind == EXIT_LINK) {
+		s->rip = c->jit.vpage + w.off;
+	} else if (w.kind == EXIT_SITE || (w.has_site && !mmu_canonical(c->jit.aux))) {
+		s->rip = c->jit.vpage + w.site.off;
+		s->before = true;
+		if (w.kind == EXIT_LOOKUP)
+			c->gpr[RSP] += (u64)(s64)w.site.undo;
+	}
 	return true;
 }
 
@@ -419,13 +452,18 @@ static bool run_translated(struct cpu *c, const struct range *r)
 	}
 	c->jit.vpage = cpu_rip(c) & ~(PAGE_SIZE - 1);
 	c->jit.x87 = 0;
-	while (on && enter(c, &p, &w)) {
+	while (on) {
+		if (p.tb && !tb_checked(c->jit.j, p.tb) && !check_block(c, &p))
+			c->jit.broken = true;
+		if (unlikely(c->jit.broken) || !enter(c, &p, &w))
+			break;
 		switch (w.kind) {
 		case EXIT_LINK: on = take_link(c, r, &w, &p); break;
 		case EXIT_LOOKUP: on = take_lookup(c, r, &w, &p); break;
 		case EXIT_X87:
 			c->jit.x87 = 1;
 			p.code = jit_address(c->jit.j, w.site.retry);
+			p.tb = NULL;
 			break;
 		default: on = take_site(c, r, &w, &p); break;
 		}
@@ -454,6 +492,8 @@ static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
 		}
 		if (c->slow || !jit_mode(c) || !run_translated(c, &everywhere))
 			interp_block(c);
+		if (unlikely(c->jit.broken))
+			return RUN_ERROR;
 	}
 }
 
