@@ -13,7 +13,7 @@
 #define RING_AT(q) (0x10000ull + (q)*0x4000ull)
 #define AVAIL_AT(q) (RING_AT(q) + 2048)
 #define USED_AT(q) (RING_AT(q) + 4096)
-#define BOARD_QUEUES 4
+#define BOARD_QUEUES 8
 #define HEADER 0x40000ull
 #define DATA 0x50000ull
 
@@ -166,9 +166,11 @@ static inline void write_desc(struct virtio_board *b, struct input *in)
 static inline void publish(struct virtio_board *b, struct input *in)
 {
 	u64 how = take(in, 1), head = take(in, how & 0x80 ? 2 : 1) & (how & 0x80 ? 0xffff : 0x7f);
-	unsigned q = how & 3;
+	unsigned q = (how >> 4 & 4) | (how & 3);
 	u8 *avail = mem_ptr(&b->mem, AVAIL_AT(q), 512);
 
+	if (q >= b->v->nqueues)
+		return;
 	put_le16(avail + 4 + 2 * (b->published[q] % entries(b)), (u16)head);
 	__atomic_store_n((u16 *)(void *)(avail + 2), ++b->published[q], __ATOMIC_SEQ_CST);
 	if (how & 4)

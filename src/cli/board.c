@@ -257,7 +257,7 @@ static int check_consoles(const struct vm_config *c, struct err *e)
 	for (unsigned i = 0; i < c->nslots; i++) {
 		const struct slot_config *s = &c->slots[i];
 
-		if (!(s->type->flags & DEVICE_CONSOLE) || !console_uses_stdio(s->config))
+		if (!s->type->uses_stdio || !s->type->uses_stdio(s->config))
 			continue;
 		slot_name(s, name);
 		if (*user)

@@ -8,10 +8,34 @@
 #include "console/console.h"
 #include "net/spec.h"
 #include "vm/ahci_spec.h"
+#include "vm/console_spec.h"
 
 static int check_tty(const char *config, struct err *e)
 {
 	return config[0] ? console_check(config, e) : 0;
+}
+
+static int check_console(const char *config, struct err *e)
+{
+	struct console_spec spec;
+	int rc = console_spec_parse(&spec, config, e);
+
+	if (rc == 0)
+		console_spec_free(&spec);
+	return rc;
+}
+
+static bool console_on_stdio(const char *config)
+{
+	struct console_spec spec;
+	struct err e;
+	bool uses;
+
+	if (console_spec_parse(&spec, config, &e) < 0)
+		return false;
+	uses = spec.stdio;
+	console_spec_free(&spec);
+	return uses;
 }
 
 static int check_disk(const char *config, struct err *e)
@@ -68,8 +92,8 @@ const struct device_type device_types[] = {
         {.name = "uart",
                 .description = "serial port on PCI",
                 .config_help = "[BACKEND]",
-                .flags = DEVICE_CONSOLE,
-                .check = check_tty},
+                .check = check_tty,
+                .uses_stdio = console_uses_stdio},
         {.name = "virtio-blk",
                 .description = "virtual disk",
                 .config_help = "PATH[,OPTION...]",
@@ -79,6 +103,11 @@ const struct device_type device_types[] = {
                 .description = "virtual network card",
                 .config_help = "[BACKEND][,OPTION...]",
                 .check = check_net},
+        {.name = "virtio-console",
+                .description = "virtual console, and named ports for programs",
+                .config_help = "[BACKEND...][,port=NAME,BACKEND...]...",
+                .check = check_console,
+                .uses_stdio = console_on_stdio},
         {.name = "virtio-rnd", .description = "source of random numbers", .check = check_ignored},
         {.name = "ahci-cd",
                 .description = "SATA CD-ROM drive",

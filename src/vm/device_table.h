@@ -10,13 +10,12 @@
 enum device_flags {
 	DEVICE_ONE_ONLY = BIT(0),  /* a second one is refused */
 	DEVICE_BUS0_ONLY = BIT(1), /* only on PCI bus 0 */
-	DEVICE_CONSOLE = BIT(2),   /* config is a console spec (counted for "stdio only once") */
-	DEVICE_LPC = BIT(3),       /* carries the ports of -l */
+	DEVICE_LPC = BIT(2),       /* carries the ports of -l */
 	/*
 	 * The original has it, this version does not: named so that users get a truthful message and
 	 * "did you mean" for a typo; refused, and not listed by -s help.
 	 */
-	DEVICE_ABSENT = BIT(4),
+	DEVICE_ABSENT = BIT(3),
 };
 
 struct device_type {
@@ -30,6 +29,8 @@ struct device_type {
 	 * prefix, the command line puts "-s SLOT,NAME: " before it. NULL: no config is allowed.
 	 */
 	int (*check)(const char *config, struct err *e);
+	/* Whether a config that passed the check takes standard input and output. NULL: none does. */
+	bool (*uses_stdio)(const char *config);
 };
 
 extern const struct device_type device_types[];

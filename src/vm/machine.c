@@ -657,6 +657,16 @@ void machine_stats(struct machine *m, struct stats_sink *out)
 	}
 }
 
+void machine_terminal_resized(struct machine *m)
+{
+	for (unsigned n = 0; n < slots_count(m->slots); n++) {
+		struct slot_dev *s = slots_at(m->slots, n);
+
+		if (s->ops->terminal_resized)
+			s->ops->terminal_resized(s);
+	}
+}
+
 void machine_stop(struct machine *m)
 {
 	slots_stop(m->slots);

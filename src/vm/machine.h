@@ -32,6 +32,9 @@ bool machine_power_button(struct machine *m);
 /* The files and devices behind disks may have grown: those that have are announced to the guest. */
 void machine_disks_changed(struct machine *m);
 
+/* The terminal that this process runs in has another size. */
+void machine_terminal_resized(struct machine *m);
+
 /* The machine's clock stood still for ns nanoseconds. */
 void machine_time_skipped(struct machine *m, u64 ns);
 

@@ -2,7 +2,7 @@
  * The first request to stop presses the ACPI power button, if the guest listens; a guest without
  * ACPI, and the second request, end the machine at once (status 100: the guest did not choose it).
  * Every way goes through vm_stop, so device data and terminal are safe. SIGUSR1 makes the disks look at
- * the size of their files and devices again.
+ * the size of their files and devices again, SIGWINCH the consoles at that of the terminal.
  */
 #include "vm/signals.h"
 
@@ -21,6 +21,7 @@ static void fill(sigset_t *set)
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGHUP);
 	sigaddset(set, SIGUSR1);
+	sigaddset(set, SIGWINCH);
 }
 
 void signals_block(void)
@@ -49,6 +50,8 @@ static void on_signal(void *opaque, u32 revents)
 	while (read(vm->signal_fd.fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
 		if (info.ssi_signo == SIGUSR1)
 			machine_disks_changed(vm->machine);
+		else if (info.ssi_signo == SIGWINCH)
+			machine_terminal_resized(vm->machine);
 		else
 			vm_ask_to_stop(vm);
 	}

@@ -19,6 +19,7 @@ static const struct slot_ops *const emulations[] = {
         &slot_lpc,
         &slot_dummy,
         &slot_uart,
+        &slot_virtio_console,
         &slot_virtio_blk,
         &slot_virtio_net,
         &slot_virtio_rnd,

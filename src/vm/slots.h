@@ -37,9 +37,10 @@ typedef int (*slot_visit)(void *opaque, const struct slot_part *part);
 struct slot_ops {
 	const char *name; /* as in the device table */
 	int (*build)(struct slot_dev *s, struct err *e);
-	void (*stop)(struct slot_dev *s);       /* CPUs have stopped: let go of the host, drain */
-	void (*end)(struct slot_dev *s);        /* frees s->device */
-	void (*disk_grown)(struct slot_dev *s); /* the file behind the disk may have another size */
+	void (*stop)(struct slot_dev *s);             /* CPUs have stopped: let go of the host, drain */
+	void (*end)(struct slot_dev *s);              /* frees s->device */
+	void (*terminal_resized)(struct slot_dev *s); /* the terminal of this process may have another size */
+	void (*disk_grown)(struct slot_dev *s);       /* the file behind the disk may have another size */
 	/* For the user who is at the machine: take out a medium (force: although the guest locked it), put
 	 * one in. The messages need no prefix. */
 	int (*eject)(struct slot_dev *s, bool force, struct err *e);
@@ -63,7 +64,7 @@ struct slot_dev {
 };
 
 extern const struct slot_ops slot_hostbridge, slot_amd_hostbridge, slot_lpc, slot_dummy, slot_uart,
-        slot_virtio_blk;
+        slot_virtio_console, slot_virtio_blk;
 extern const struct slot_ops slot_virtio_net, slot_virtio_rnd, slot_ahci, slot_ahci_hd, slot_ahci_cd;
 
 /* Builds all devices of vm's configuration, in order, and puts them on the bus. -errno and e. */
