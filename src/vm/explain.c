@@ -163,20 +163,41 @@ static void show_regions(struct explain *x, const struct space *s, const char *t
 
 /* --- serial ports --- */
 
-static void show_ports(struct explain *x)
+static int add_port(struct explain *x, const char *name, const char *option)
+{
+	struct explain_port *port = reallocarray(x->port, x->nports + 1, sizeof(*port));
+
+	if (!port)
+		return err_errno(x->e, -ENOMEM, "--explain");
+	x->port = port;
+	snprintf(port[x->nports].name, sizeof(port->name), "%s", name);
+	snprintf(port[x->nports++].option, sizeof(port->option), "%s", option);
+	return 0;
+}
+
+static int show_com(struct explain *x, unsigned n, const struct board_com *com, const char *backend)
+{
+	char name[8], option[16], tty[EXPLAIN_NAME];
+
+	snprintf(name, sizeof(name), "com%u", n + 1);
+	snprintf(option, sizeof(option), "-l %s", name);
+	snprintf(tty, sizeof(tty), "ttyS%u", n);
+	line(x, name, "%s, port 0x%x, IRQ %u, %s", tty, com->port, com->irq,
+	        backend ? backend : "not connected");
+	return backend ? add_port(x, tty, option) : 0;
+}
+
+static int show_ports(struct explain *x)
 {
 	const struct board_info *b = machine_board(x->vm->machine);
 	const struct vm_config *c = x->vm->config;
 
 	fputs("\nserial ports\n", x->out);
 	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++) {
-		char name[8];
+		int rc = b->com[n].port ? show_com(x, n, &b->com[n], c->com[n]) : 0;
 
-		if (!b->com[n].port)
-			continue;
-		snprintf(name, sizeof(name), "com%u", n + 1);
-		line(x, name, "ttyS%u, port 0x%x, IRQ %u, %s", n, b->com[n].port, b->com[n].irq,
-		        c->com[n] ? c->com[n] : "not connected");
+		if (rc < 0)
+			return rc;
 	}
 	if (!b->lpc)
 		line(x, "none", "there is no lpc device");
@@ -186,6 +207,7 @@ static void show_ports(struct explain *x)
 		line(x, "bvmdebug", "TCP port %u of the loopback", c->bvmdebug_port);
 	if (c->debugexit_port)
 		line(x, "debugexit", "port 0x%x", c->debugexit_port);
+	return 0;
 }
 
 /* --- devices in slots --- */
@@ -283,7 +305,8 @@ static int add_disk(struct explain *x, const struct slot_part *p)
 	case PART_VIRTIO_DISK: letters(d->name, "vd", x->nvirtio++); break;
 	case PART_SATA_DISK: letters(d->name, "sd", x->nsata++); break;
 	case PART_CD: snprintf(d->name, sizeof(d->name), "sr%u", x->ncds++); break;
-	case PART_NET: BUG("a card is no disk");
+	case PART_NET:
+	case PART_TTY: BUG("that is no disk");
 	}
 	return 0;
 }
@@ -319,11 +342,27 @@ static int show_card(struct explain *x, const struct slot_part *p)
 	return 0;
 }
 
+/* Linux numbers them behind the two of the board. */
+static int show_tty(struct explain *x, const struct slot_part *p)
+{
+	const struct slot_config *s = x->now->config;
+	char name[EXPLAIN_NAME], option[40];
+
+	snprintf(name, sizeof(name), "ttyS%u", CONFIG_LPC_PORTS + x->nttys++);
+	snprintf(option, sizeof(option), "-s %u:%u,%s", s->slot, s->func, s->type->name);
+	line(x, "guest", "%s, %s", name, p->backend[0] ? p->backend : "not connected");
+	return p->backend[0] ? add_port(x, name, option) : 0;
+}
+
 static int show_part(void *opaque, const struct slot_part *p)
 {
 	struct explain *x = opaque;
 
-	return p->kind == PART_NET ? show_card(x, p) : show_disk(x, p);
+	switch (p->kind) {
+	case PART_NET: return show_card(x, p);
+	case PART_TTY: return show_tty(x, p);
+	default: return show_disk(x, p);
+	}
 }
 
 static int show_slot(struct explain *x, struct slot_dev *s)
@@ -389,9 +428,10 @@ int vm_explain(struct vm *vm, FILE *out, struct err *e)
 
 	if (rc == 0) {
 		show_kernel(&x);
-		show_ports(&x);
-		rc = show_slots(&x);
+		rc = show_ports(&x);
 	}
+	if (rc == 0)
+		rc = show_slots(&x);
 	if (rc == 0) {
 		show_memory(&x);
 		show_regions(&x, &vm->memory, "chips in memory", 10);
@@ -400,6 +440,7 @@ int vm_explain(struct vm *vm, FILE *out, struct err *e)
 	}
 	free(x.order);
 	free(x.disk);
+	free(x.port);
 	if (rc == 0 && (fflush(out) != 0 || ferror(out)))
 		rc = err_errno(e, -errno, "cannot write to standard output");
 	return rc;

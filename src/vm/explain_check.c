@@ -5,7 +5,6 @@
 #include "vm/explain_int.h"
 
 #include "boot/boot.h"
-#include "vm/machine.h"
 #include <stdlib.h>
 
 #define ISO_MAGIC_AT (16 * 2048 + 1) /* of the first volume descriptor (ECMA-119, 8.1.2) */
@@ -58,24 +57,14 @@ static bool has_console(const char *cmdline, const char *device)
 
 static void check_consoles(struct explain *x)
 {
-	const struct board_info *b = machine_board(x->vm->machine);
-	const char *cmdline = x->vm->image.cmdline;
-	unsigned connected = 0, used = 0, first = 0;
-
-	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++) {
-		char tty[8];
-
-		if (!b->com[n].port || !x->vm->config->com[n])
-			continue;
-		snprintf(tty, sizeof(tty), "ttyS%u", n);
-		first = connected++ ? first : n;
-		used += has_console(cmdline, tty);
-	}
-	if (connected && !used)
+	for (unsigned n = 0; n < x->nports; n++)
+		if (has_console(x->vm->image.cmdline, x->port[n].name))
+			return;
+	if (x->nports)
 		explain_warn(x,
-		        "-l com%u is connected, but the kernel's command line has no console=ttyS%u: you "
-		        "will see nothing",
-		        first + 1, first);
+		        "%s is connected, but the kernel's command line has no console=%s: you will see "
+		        "nothing",
+		        x->port[0].option, x->port[0].name);
 }
 
 /* --- the root file system --- */

@@ -21,6 +21,12 @@ struct explain_disk {
 	enum dry_state state;
 };
 
+/* A serial port that is connected. */
+struct explain_port {
+	char name[EXPLAIN_NAME]; /* "ttyS0" */
+	char option[40];         /* "-l com1" */
+};
+
 struct explain {
 	struct vm *vm;
 	FILE *out;
@@ -29,7 +35,9 @@ struct explain {
 	unsigned count;
 	const struct slot_dev *now; /* the one whose parts are visited */
 	struct explain_disk *disk;
-	unsigned ndisks, nvirtio, nsata, ncds, ncards;
+	unsigned ndisks, nvirtio, nsata, ncds, ncards, nttys;
+	struct explain_port *port;
+	unsigned nports;
 	unsigned warnings;
 };
 

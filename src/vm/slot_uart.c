@@ -55,4 +55,12 @@ static void end(struct slot_dev *s)
 	free(p);
 }
 
-const struct slot_ops slot_uart = {.name = "uart", .build = build, .stop = stop, .end = end};
+static int visit_port(struct slot_dev *s, slot_visit visit, void *opaque)
+{
+	const struct slot_part part = {.kind = PART_TTY, .backend = s->config->config};
+
+	return visit(opaque, &part);
+}
+
+const struct slot_ops slot_uart = {
+        .name = "uart", .build = build, .stop = stop, .end = end, .parts = visit_port};

@@ -18,13 +18,14 @@ struct slots;
 struct vm;
 
 /* What a guest finds in a slot, for --explain: one for each drive, card or port. */
-enum slot_part_kind { PART_VIRTIO_DISK, PART_SATA_DISK, PART_CD, PART_NET };
+enum slot_part_kind { PART_VIRTIO_DISK, PART_SATA_DISK, PART_CD, PART_NET, PART_TTY };
 
 struct slot_part {
 	enum slot_part_kind kind;
 	struct block *disk;             /* of disks and discs; NULL: no disc */
 	const struct image_spec *image; /* the same */
 	const u8 *mac;                  /* of cards */
+	const char *backend;            /* of ports; "": not connected */
 };
 
 typedef int (*slot_visit)(void *opaque, const struct slot_part *part);

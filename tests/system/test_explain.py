@@ -65,12 +65,12 @@ def test_the_guest_finds_what_is_said(boot, tmp_path):
     args = ["-A", "-m", "3500M", "-c", "2", "-s", f"9,virtio-blk,{raw}",
             "-s", f"5:1,virtio-blk,{tmp_path}/sparse.img,size=1G,split=256M,sparse,sectorsize=4096",
             "-s", "5:0,virtio-rnd", "-s", "7,virtio-net", "-s", f"6,ahci-cd,{iso}",
-            "-s", f"8,ahci-hd,{raw.with_name('sata.img')},size=5M", "-s", "10,dummy"]
+            "-s", f"8,ahci-hd,{raw.with_name('sata.img')},size=5M", "-s", "10,dummy", "-s", "12,uart,null"]
     text = explain(*args, pkg=GENERIC)
     assert warnings(text) == []
     m = boot(*args, package=GENERIC).shell()
     found = devices(text)
-    assert set(found) == {(0, s, f) for s, f in ((0, 0), (5, 0), (5, 1), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (31, 0))}
+    assert set(found) == {(0, s, f) for s, f in ((0, 0), (5, 0), (5, 1), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (12, 0), (31, 0))}
     for address, entry in found.items():
         check_bars(m, address, entry)
     for address, entry in found.items():
@@ -84,6 +84,8 @@ def test_the_guest_finds_what_is_said(boot, tmp_path):
     mac = re.search(r"address +(\S+)", found[0, 7, 0]).group(1)
     assert m.run("cat /sys/class/net/eth0/address").strip() == mac
     assert re.search(r"guest +eth0, with systemd enp0s7\n", found[0, 7, 0])
+    tty = re.search(r"guest +(ttyS\d+), null", found[0, 12, 0]).group(1)
+    assert "/0000:00:0c.0/" in m.run(f"readlink /sys/class/tty/{tty}")
     told = m.run("dmesg")
     for start, end, kind in re.findall(r"^  0x(\w+)-0x(\w+)  (RAM|ACPI tables|ACPI memory)$", text, re.M):
         kind = {"RAM": "usable", "ACPI tables": "ACPI data", "ACPI memory": "ACPI NVS"}[kind]
@@ -98,7 +100,7 @@ def test_the_guest_finds_what_is_said(boot, tmp_path):
 
 
 def test_nothing_is_touched(tmp_path):
-    args = ["-F", "pid", "-l", "com2,autopty=tty,log=log,unix:sock", "-g", "1", "-s", "2,virtio-net,user,fwd=1:1,pcap=p",
+    args = ["-F", "pid", "--control=unix:ctl", "-l", "com2,autopty=tty,log=log,unix:sock", "-g", "1", "-s", "2,virtio-net,user,fwd=1:1,pcap=p",
             "-s", "3,virtio-blk,new.img,size=1G,sparse", "-s", "4,ahci-hd,new2.img,size=1G,split=512M"]
     text = explain(*args, cwd=tmp_path)
     assert "com2          ttyS1, port 0x2f8, IRQ 3, autopty=tty,log=log,unix:sock" in text
@@ -134,6 +136,8 @@ def test_a_machine_that_runs(boot, tmp_path):
     ([], "console=ttyS1 earlyprintk=serial", "no console=ttyS0"),
     ([], "console=ttyS01,115200", "no console=ttyS0"),
     ([], "console=ttyS0,115200n8", None),
+    (["-l", "com2,null"], "console=ttyS1", None),
+    (["-s", "5,uart,null"], "console=ttyS2", None),
     ([], 'x="y console=ttyS0"', "no console=ttyS0"),
     (["-s", "2,virtio-blk,DIR/d.img"], "console=ttyS0 root=/dev/vdb1", "root=/dev/vdb1: the machine has no such disk, it has vda"),
     (["-s", "2,ahci-hd,DIR/d.img"], "console=ttyS0 root=/dev/vda ro", "root=/dev/vda: the machine has no such disk, it has sda"),
