@@ -4,7 +4,8 @@
 # usage: tools/initramfs.sh [OUT [KERNEL [PROGRAM...]]]
 #
 # KERNEL is a kernel of tools/kernel.sh: the modules of its devices and file systems are packed and loaded
-# before the shell starts. PROGRAMs of the host are packed with the libraries that they need.
+# before the shell starts. PROGRAMs of the host are packed with the libraries that they need; one with the name
+# `session` runs instead of the shell.
 # If the kernel command line has `xhyve.run=COMMAND`, it runs COMMAND (with _ for spaces) and switches
 # the machine off. `xhyve.skip=PATTERN` leaves modules out; `xhyve.root=DEVICE` goes on with /init of the
 # ext4 file system there, which has a file /etc/is-root.
@@ -106,8 +107,10 @@ if [ -n "$run" ]; then
 	sync
 	poweroff -f
 fi
+session="sh -i"
+[ ! -x /bin/session ] || session=/bin/session
 while :; do
-	setsid sh -c "exec sh -i <>/dev/${con:-console} >&0 2>&1"
+	setsid sh -c "exec $session <>/dev/${con:-console} >&0 2>&1"
 done
 EOF
 chmod +x "$root/init"
