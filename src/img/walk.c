@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define SHARED_GROUP 65536u
+#define HOST_BLOCK 4096u /* what file systems give storage in */
 
 struct walk_state {
 	struct walk *w;
@@ -171,11 +172,41 @@ static int map_chunk(struct walk_state *s, u64 first, u32 n, struct err *e)
 	return 0;
 }
 
+/* Only zeros, in a range of less than a block of the host? Then it was given back as far as that is possible. */
+static bool is_given_back(struct walk_state *s, u64 from, u64 to)
+{
+	u8 buf[HOST_BLOCK];
+
+	if (from >= to || hostio_read(s->w->img->io, s->seg->fd, buf, to - from, from) < 0)
+		return false;
+	for (u64 n = 0; n < to - from; n++)
+		if (buf[n])
+			return false;
+	return true;
+}
+
+/*
+ * Cuts off what shares a block of the host with other sectors and holds zeros: the host cannot take it
+ * back, the next sector that is written may.
+ */
+static void cut_parts_of_blocks(struct walk_state *s, u64 *from, u64 *to)
+{
+	u64 first = MIN(ALIGN_UP(*from, HOST_BLOCK), *to), last;
+
+	if (is_given_back(s, *from, first))
+		*from = first;
+	last = MAX(ALIGN_DOWN(*to, HOST_BLOCK), *from);
+	if (last < *to && is_given_back(s, last, *to))
+		*to = last;
+}
+
 /* Storage between two offsets that no entry names. */
 static int report_leak(struct walk_state *s, u64 from, u64 to, struct err *e)
 {
 	const struct host_io *io = s->w->img->io;
 
+	if (s->w->leak)
+		cut_parts_of_blocks(s, &from, &to);
 	while (from < to && s->w->leak) {
 		u64 len = to - from;
 		bool data = true;
