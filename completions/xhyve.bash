@@ -1,4 +1,4 @@
-# Completion for bash: xhyve and xhyve-img. Names of options, devices and consoles come from the programs' own help,
+# Completion for bash: xhyve, xhyve-img and xhyve-ctl. Names of options, devices and consoles come from the programs' own help,
 # so they are those of the version that is installed.
 
 # The words of "$1 $2..." that begin a line of the help and match the awk pattern in $pattern.
@@ -87,5 +87,24 @@ _xhyve_img() {
 	fi
 }
 
+_xhyve_ctl() {
+	local cur=${COMP_WORDS[COMP_CWORD]} pattern='s/^  \([a-z]*\) .*/\1/p'
+	COMPREPLY=()
+	if ((COMP_CWORD == 2)); then
+		_xhyve_words "" "$(_xhyve_names "${COMP_WORDS[0]}" --help)"
+	elif ((COMP_CWORD == 3)); then
+		case ${COMP_WORDS[2]} in
+		insert | eject) _xhyve_words "" "cd" ;;
+		link) _xhyve_words "" "net" ;;
+		resize) _xhyve_words "" "disk" ;;
+		esac
+	elif [[ ${COMP_WORDS[2]} == link ]]; then
+		_xhyve_words "" "up down"
+	else
+		_xhyve_file "$cur"
+	fi
+}
+
 complete -F _xhyve xhyve
+complete -F _xhyve_ctl xhyve-ctl
 complete -F _xhyve_img xhyve-img

@@ -76,6 +76,14 @@ def test_image_tool(tmp_path):
     assert ask("xhyve-img info d", tmp_path) == {"disk.img"}
 
 
+def test_control_tool():
+    commands = set(re.findall(r"^  ([a-z]+) ", shown(XHYVE + "-ctl", "--help"), re.M))
+    assert {"pause", "insert"} <= commands
+    assert ask("xhyve-ctl sock ") == commands
+    assert ask("xhyve-ctl sock insert ") == {"cd"}
+    assert ask("xhyve-ctl sock link net ") == {"up", "down"}
+
+
 @pytest.mark.skipif(not shutil.which("zsh"), reason="no zsh")
 def test_zsh():
     """The same in a shell at work: unique beginnings are completed."""
@@ -85,7 +93,7 @@ def test_zsh():
         zsh.sendline(f"PROMPT='re''ady> '; fpath=({SCRIPT.parent} $fpath); autoload -U compinit; compinit -u -D; echo lo''aded")
         zsh.expect("loaded")
         for typed, whole in (("xhyve --expl", "--explain"), ("xhyve -s 4,virtio-b", "virtio-blk"),
-                             ("xhyve -l com1,auto", "autopty"), ("xhyve-img conv", "convert"),
+                             ("xhyve -l com1,auto", "autopty"), ("xhyve-img conv", "convert"), ("xhyve-ctl sock resu", "resume"),
                              ("xhyve-img create --sectors", "--sectorsize")):
             zsh.expect("ready> ")
             zsh.send(typed + "\t")
