@@ -1,7 +1,9 @@
 """Stock Debian kernels reach a busybox shell, find the whole machine, and leave with the right status."""
 import datetime
 import os
+import pathlib
 import re
+import subprocess
 
 import pytest
 
@@ -88,6 +90,18 @@ def test_clock(boot):
     spent = (datetime.datetime.now() - start).total_seconds()
     assert 2.9 <= after - before <= spent + 1
     assert machine.run("cat /sys/devices/system/clocksource/clocksource0/current_clocksource").strip() == "tsc"
+    assert machine.leave("poweroff") == 1
+
+
+@pytest.mark.parametrize("accel", ["jit", "interp"])
+def test_vdso_clock(boot, tmp_path, accel):
+    """clock_gettime needs no system call: the TSC stays the clock source, on two CPUs, under load."""
+    program = tmp_path / "vdso"
+    subprocess.run(["cc", "-O1", "-o", program, pathlib.Path(__file__).with_name("vdso.c")], check=True)
+    machine = boot("-A", "-c", "2", f"--accel={accel}", programs=(str(program),)).shell()
+    assert machine.run("(vdso & vdso & vdso; wait)").split() == ["vdso"] * 3
+    assert machine.run("cat /sys/devices/system/clocksource/clocksource0/current_clocksource").strip() == "tsc"
+    assert complaints(machine.run("dmesg -r")) == []
     assert machine.leave("poweroff") == 1
 
 
