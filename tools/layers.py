@@ -15,6 +15,7 @@ ALLOWED = {
     "x86": {"base"},
     "bus": {"base", "mem"},
     "block": {"base"},
+    "fs": {"base", "block"},
     "net": {"base"},
     "console": {"base"},
     "accel": {"base", "mem", "x86", "bus"},
@@ -22,7 +23,7 @@ ALLOWED = {
     "boot": {"base", "mem", "x86"},
     "vm": {"base", "mem", "x86", "bus", "block", "net", "console", "accel", "dev", "boot"},
     "cli": {"base", "vm", "console"},
-    "img": {"base", "block"},
+    "img": {"base", "block", "fs"},
     "ctl": {"base", "vm"},
 }
 # Front doors of the accelerators; everything deeper is private to its room.

@@ -35,7 +35,7 @@ struct img_ctx {
 
 /* What the command line said; a member that its command does not have is empty. */
 struct img_options {
-	bool json, force, quiet, sparse, nocache;
+	bool json, force, quiet, sparse, nocache, details;
 	const char *split, *sectorsize, *from, *test, *bufsize, *depth, *count, *flush_interval;
 	const char *arg[2]; /* words that are no options; unused ones are NULL */
 };
@@ -48,6 +48,9 @@ int img_convert(struct img_ctx *c, const struct img_options *o, struct err *e);
 int img_shrink(struct img_ctx *c, const struct img_options *o, struct err *e);
 int img_resize(struct img_ctx *c, const struct img_options *o, struct err *e);
 int img_map(struct img_ctx *c, const struct img_options *o, struct err *e);
+int img_ls(struct img_ctx *c, const struct img_options *o, struct err *e);
+int img_cat(struct img_ctx *c, const struct img_options *o, struct err *e);
+int img_cp(struct img_ctx *c, const struct img_options *o, struct err *e);
 int img_bench(struct img_ctx *c, const struct img_options *o, struct err *e);
 
 /* The whole program: parses, runs, reports. Returns the exit status. */

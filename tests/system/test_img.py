@@ -55,7 +55,7 @@ def test_bad_command_line(tmp_path, args, words):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["create", "info", "check", "repair", "convert", "shrink", "resize", "map", "bench"])
+@pytest.mark.parametrize("name", ["create", "info", "check", "repair", "convert", "shrink", "resize", "map", "ls", "cat", "cp", "bench"])
 def test_help(name):
     assert f"usage: xhyve-img {name} " in img(name, "--help").stdout
     assert f"  {name} " in img("--help").stdout
