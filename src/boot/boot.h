@@ -19,6 +19,7 @@
 
 #include "base/err.h"
 #include "base/types.h"
+#include "fs/place.h"
 #include "mem/mem.h"
 #include "x86/state.h"
 
@@ -126,11 +127,17 @@ enum boot_unpack {
 	BOOT_UNPACK_NEVER, /* let the kernel unpack itself */
 };
 
+#define BOOT_INITRDS_MAX 16
+
+/* Files are those of the host, or IMAGE:/PATH inside an image (boot/file.h). */
 struct boot_linux_args {
 	const char *kernel;
 	const char *initrd; /* NULL for none */
+	const char *const
+	        *more; /* initrds that follow it, at most BOOT_INITRDS_MAX - 1, then NULL; NULL: none */
 	const char *cmdline;
 	enum boot_unpack unpack;
+	const struct place_lent *lent; /* images that are open already (fs/place.h) */
 };
 
 #define BOOT_MAX_SEGMENTS 16

@@ -5,6 +5,7 @@
 #include "boot/file.h"
 
 #include "base/text.h"
+#include "block/hostio.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -22,39 +23,86 @@ static const char *kind_of(mode_t mode)
 	}
 }
 
-static int check_stat(const struct boot_file *f, const struct stat *st, struct err *e)
+static int check_size(const struct boot_file *f, u64 size, struct err *e)
 {
 	char buf[32];
 
-	if (!S_ISREG(st->st_mode))
-		return err_set(e, -EINVAL, "%s %s is %s", f->what, f->path, kind_of(st->st_mode));
-	if (st->st_size == 0)
+	if (size == 0)
 		return err_set(e, -EINVAL, "%s %s is empty", f->what, f->path);
-	if ((u64)st->st_size > BOOT_FILE_MAX)
+	if (size > BOOT_FILE_MAX)
 		return err_set(e, -EFBIG, "%s %s has %s, more than 4G", f->what, f->path,
-		        format_size(st->st_size, buf, sizeof(buf)));
+		        format_size(size, buf, sizeof(buf)));
 	return 0;
 }
 
-int boot_file_open(struct boot_file *f, const char *what, const char *path, struct err *e)
+static int check_stat(const struct boot_file *f, const struct stat *st, struct err *e)
+{
+	if (!S_ISREG(st->st_mode))
+		return err_set(e, -EINVAL, "%s %s is %s", f->what, f->path, kind_of(st->st_mode));
+	return check_size(f, (u64)st->st_size, e);
+}
+
+static int find_inside(struct boot_file *f, const struct place *p, struct err *e)
+{
+	struct err why;
+	int rc = volumes_find(f->image.volumes, p->partition, p->path, true, &f->volume, &f->node, &why);
+
+	if (rc < 0)
+		return err_set(e, rc, "%s %.150s: %.400s", f->what, p->image, why.text);
+	if (f->node.type != FS_FILE)
+		return err_set(e, -EINVAL, "%s %s is %s", f->what, f->path,
+		        f->node.type == FS_DIR ? "a directory" : "not a regular file");
+	f->size = f->node.size;
+	return check_size(f, f->size, e);
+}
+
+static int open_inside(
+        struct boot_file *f, const struct place *p, const struct place_lent *lent, struct err *e)
+{
+	struct err why;
+	int rc = place_open(&f->image, p->image, lent, &host_io, &why);
+
+	if (rc < 0) {
+		err_set(e, rc, "%s %.500s", f->what, why.text);
+		e->status = why.status;
+		return rc;
+	}
+	rc = find_inside(f, p, e);
+	if (rc < 0)
+		boot_file_close(f);
+	return rc;
+}
+
+static int open_outside(struct boot_file *f, struct err *e)
 {
 	struct stat st;
 	int rc;
 
-	*f = (struct boot_file){.what = what, .path = path, .fd = -1};
-	if (stat(path, &st) < 0)
-		return err_errno(e, -errno, "%s %s", what, path);
-	rc = check_stat(f, &st, e);
-	if (rc < 0)
-		return rc;
-	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	f->fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (f->fd < 0)
-		return err_errno(e, -errno, "%s %s", what, path);
-	rc = fstat(f->fd, &st) < 0 ? err_errno(e, -errno, "%s %s", what, path) : check_stat(f, &st, e);
+		return err_errno(e, -errno, "%s %s", f->what, f->path);
+	rc = fstat(f->fd, &st) < 0 ? err_errno(e, -errno, "%s %s", f->what, f->path) : check_stat(f, &st, e);
 	if (rc < 0)
 		boot_file_close(f);
 	f->size = st.st_size;
 	return rc;
+}
+
+int boot_file_open(
+        struct boot_file *f, const char *what, const char *path, const struct place_lent *lent, struct err *e)
+{
+	struct place inside;
+	struct stat st;
+	int rc;
+
+	*f = (struct boot_file){.what = what, .path = path, .fd = -1};
+	if (stat(path, &st) < 0) {
+		if ((errno == ENOENT || errno == ENOTDIR) && place_parse(&inside, path))
+			return open_inside(f, &inside, lent, e);
+		return err_errno(e, -errno, "%s %s", what, path);
+	}
+	rc = check_stat(f, &st, e);
+	return rc < 0 ? rc : open_outside(f, e);
 }
 
 void boot_file_close(struct boot_file *f)
@@ -62,6 +110,14 @@ void boot_file_close(struct boot_file *f)
 	if (f->fd >= 0)
 		close(f->fd);
 	f->fd = -1;
+	place_close(&f->image);
+}
+
+static int read_inside(struct boot_file *f, void *buf, u64 len, struct err *e)
+{
+	int rc = fs_read(f->volume->fs, &f->node, buf, len, 0);
+
+	return rc < 0 ? err_errno(e, rc, "%s %s", f->what, f->path) : 0;
 }
 
 int boot_file_peek(struct boot_file *f, void *buf, u64 len, u64 *got, struct err *e)
@@ -69,6 +125,9 @@ int boot_file_peek(struct boot_file *f, void *buf, u64 len, u64 *got, struct err
 	u64 done = 0;
 
 	len = MIN(len, f->size);
+	*got = len;
+	if (f->fd < 0)
+		return read_inside(f, buf, len, e);
 	while (done < len) {
 		ssize_t n = pread(f->fd, (u8 *)buf + done, MIN(len - done, GiB), done);
 
@@ -90,7 +149,7 @@ int boot_file_read(struct boot_file *f, void *buf, u64 len, struct err *e)
 	u64 got = 0;
 	int rc = boot_file_peek(f, buf, len, &got, e);
 
-	if (rc < 0)
+	if (rc < 0 || f->fd < 0)
 		return rc;
 	if (fstat(f->fd, &st) < 0)
 		return err_errno(e, -errno, "%s %s", f->what, f->path);

@@ -1,24 +1,30 @@
 /*
- * Files that a guest is made of. Only regular files are taken: a FIFO would block, a device or a
- * directory gives confusing errors later. A file is read once, completely, and must have the same
- * size before and after.
+ * Files that a guest is made of: of the host, or inside an image (IMAGE:/PATH, fs/place.h). A name that a
+ * file of the host has means that file. Only regular files are taken: a FIFO would block, a device or a
+ * directory gives confusing errors later. A file of the host is read once, completely, and must have the same
+ * size before and after; an image is locked while a file inside it is open.
  */
 #pragma once
 
 #include "base/err.h"
 #include "base/types.h"
+#include "fs/place.h"
 
 #define BOOT_FILE_MAX (4 * GiB - 1)
 
 struct boot_file {
 	const char *what; /* "kernel", "initrd": for messages */
 	const char *path;
-	int fd;
+	int fd; /* -1: inside an image */
 	u64 size;
+	struct place_image image;
+	struct volume *volume;
+	struct fs_node node;
 };
 
 /* Opens a regular, non-empty file of less than 4 GiB. */
-int boot_file_open(struct boot_file *f, const char *what, const char *path, struct err *e);
+int boot_file_open(struct boot_file *f, const char *what, const char *path, const struct place_lent *lent,
+        struct err *e);
 void boot_file_close(struct boot_file *f);
 
 /* Reads exactly [0, len) and checks that the size did not change. len <= size. */

@@ -151,7 +151,7 @@ static int load_elf(struct load *l, struct err *e)
 static int load_kernel(struct load *l, struct err *e)
 {
 	struct boot_file f;
-	int rc = boot_file_open(&f, "kernel", l->args->kernel, e);
+	int rc = boot_file_open(&f, "kernel", l->args->kernel, l->args->lent, e);
 
 	if (rc < 0)
 		return rc;
@@ -180,39 +180,86 @@ static int load_cmdline(struct load *l, struct err *e)
 
 /* --- initrd --- */
 
-/* As high as kernel and RAM allow: older kernels overwrite what lies close behind them. */
-static int fit_initrd(struct load *l, const struct boot_file *f, struct err *e)
+/* All of them, one behind the other as the kernel reads them. */
+struct initrds {
+	struct boot_file file[BOOT_INITRDS_MAX];
+	unsigned count; /* that are open */
+	u64 size;
+};
+
+/* Archives in an initrd begin at multiples of 4. */
+static u64 padded(u64 size)
 {
-	u64 top = MIN(l->limit, (u64)l->initrd_max + 1);
+	return ALIGN_UP(size, 4ull);
+}
+
+static int open_initrds(struct load *l, struct initrds *all, struct err *e)
+{
+	const char *const *more = l->args->more;
+	const char *path = l->args->initrd;
+
+	for (; path && all->count < BOOT_INITRDS_MAX; path = more ? *more++ : NULL) {
+		struct boot_file *f = &all->file[all->count];
+		int rc = boot_file_open(f, "initrd", path, l->args->lent, e);
+
+		if (rc < 0)
+			return rc;
+		all->count++;
+		all->size = padded(all->size) + f->size;
+	}
+	return 0;
+}
+
+/* As high as kernel and RAM allow: older kernels overwrite what lies close behind them. */
+static int fit_initrds(struct load *l, const struct initrds *all, struct err *e)
+{
+	u64 top = MIN(l->limit, (u64)l->initrd_max + 1), size = all->size;
 	char a[32], b[32];
 
-	if (f->size > top || ALIGN_DOWN(top - f->size, PAGE_SIZE) < l->img->kernel_end)
+	if (size > top || ALIGN_DOWN(top - size, PAGE_SIZE) < l->img->kernel_end)
 		return err_set(e, -ENOMEM,
-		        "initrd %s (%s) does not fit behind the kernel: %s of memory left there", f->path,
-		        format_size(f->size, a, sizeof(a)),
+		        "initrd %s%s (%s) does not fit behind the kernel: %s of memory left there",
+		        all->file[0].path, all->count > 1 ? " and those behind it" : "",
+		        format_size(size, a, sizeof(a)),
 		        format_size(top > l->img->kernel_end ? top - l->img->kernel_end : 0, b, sizeof(b)));
-	l->img->initrd = ALIGN_DOWN(top - f->size, PAGE_SIZE);
-	l->img->initrd_len = f->size;
+	l->img->initrd = ALIGN_DOWN(top - size, PAGE_SIZE);
+	l->img->initrd_len = size;
 	return 0;
+}
+
+static int read_initrds(struct load *l, struct initrds *all, struct err *e)
+{
+	u8 *to = mem_ptr(l->m, l->img->initrd, all->size);
+	u64 at = 0;
+	int rc = to ? 0 : err_errno(e, -EFAULT, "initrd %s", all->file[0].path);
+
+	for (unsigned i = 0; i < all->count && rc == 0; i++) {
+		memset(to + at, 0, padded(at) - at);
+		at = padded(at);
+		rc = boot_file_read(&all->file[i], to + at, all->file[i].size, e);
+		at += all->file[i].size;
+	}
+	return rc;
 }
 
 static int load_initrd(struct load *l, struct err *e)
 {
-	struct boot_file f;
-	void *to;
+	struct initrds *all;
 	int rc;
 
 	if (!l->args->initrd)
 		return 0;
-	rc = boot_file_open(&f, "initrd", l->args->initrd, e);
-	if (rc < 0)
-		return rc;
-	rc = fit_initrd(l, &f, e);
-	if (rc == 0) {
-		to = mem_ptr(l->m, l->img->initrd, f.size);
-		rc = to ? boot_file_read(&f, to, f.size, e) : err_errno(e, -EFAULT, "initrd %s", f.path);
-	}
-	boot_file_close(&f);
+	all = calloc(1, sizeof(*all));
+	if (!all)
+		return err_errno(e, -ENOMEM, "initrd %s", l->args->initrd);
+	rc = open_initrds(l, all, e);
+	if (rc == 0)
+		rc = fit_initrds(l, all, e);
+	if (rc == 0)
+		rc = read_initrds(l, all, e);
+	for (unsigned i = 0; i < all->count; i++)
+		boot_file_close(&all->file[i]);
+	free(all);
 	return rc;
 }
 

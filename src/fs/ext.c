@@ -356,6 +356,8 @@ static int each_block(struct ext *x, const struct fs_node *dir, u8 *data, fs_ent
 		/* fn may have looked at other inodes */
 		rc = ext_load_inode(x, (u32)dir->id);
 		if (rc == 0)
+			rc = fs_charge(x->f, x->block_size);
+		if (rc == 0)
 			rc = ext_map(x, off / x->block_size, &block, &count);
 		if (rc == 0)
 			rc = block ? ext_read(x, data, x->block_size, block, 0) : -EUCLEAN;
@@ -427,8 +429,8 @@ static int check_super(struct ext *x, struct err *e)
 	u32 unknown = x->incompat & ~INCOMPAT_KNOWN;
 
 	if (unknown)
-		return err_set(e, -EOPNOTSUPP, "ext4 with features that are not known here (incompat 0x%x)",
-		        unknown);
+		return err_set(e, -EPROTONOSUPPORT,
+		        "ext4 with features that are not known here (incompat 0x%x)", unknown);
 	if (!sane(x))
 		return err_set(e, -EUCLEAN, "damaged ext superblock");
 	if (x->blocks > x->f->dev.len / x->block_size)

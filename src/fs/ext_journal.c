@@ -304,7 +304,7 @@ static int parse_log_super(struct log *l)
 		return -EUCLEAN;
 	l->incompat = type == 4 ? get_be32(sb + 40) : 0;
 	if (l->incompat & ~LOG_KNOWN)
-		return -EOPNOTSUPP;
+		return -EPROTONOSUPPORT;
 	if (l->incompat & LOG_FAST_COMMIT)
 		fast = get_be32(sb + 0x54) ? get_be32(sb + 0x54) : FAST_COMMIT_BLOCKS;
 	l->end = get_be32(sb + 16);

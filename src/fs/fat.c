@@ -285,7 +285,9 @@ static int fat_each(struct fs *f, const struct fs_node *dir, fs_entry_fn fn, voi
 	int rc = 0;
 
 	for (u64 off = 0; rc == 0; off += sizeof(buf)) {
-		rc = read_dir(t, dir->id, buf, off);
+		rc = fs_charge(f, sizeof(buf));
+		if (rc == 0)
+			rc = read_dir(t, dir->id, buf, off);
 		for (u32 at = 0; at < sizeof(buf) && rc == 0; at += ENTRY)
 			rc = take_entry(t, &l, buf + at, fn, opaque);
 	}

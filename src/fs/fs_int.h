@@ -6,6 +6,8 @@
 #include "fs/dev.h"
 #include "fs/fs.h"
 
+#include <errno.h>
+
 /* An entry as a directory has it. */
 struct fs_entry {
 	const char *name;
@@ -35,8 +37,21 @@ struct fs {
 	struct fs_dev dev;
 	void *priv;
 	const char *kind;
-	bool fold; /* names are compared without regard to case */
+	bool fold;    /* names are compared without regard to case */
+	u64 searched; /* bytes of directories that were read */
 	char label[FS_LABEL_MAX], uuid[UUID_TEXT];
 };
+
+/*
+ * A disk may be made so that each look-up is long. All of them together end after this much: a boot menu and
+ * its files need less than a thousandth of it.
+ */
+#define FS_SEARCH_MAX (1 * GiB)
+
+static inline int fs_charge(struct fs *f, u64 bytes)
+{
+	f->searched += bytes;
+	return f->searched <= FS_SEARCH_MAX ? 0 : -EUCLEAN;
+}
 
 extern const struct fs_ops fs_iso, fs_fat, fs_ext;

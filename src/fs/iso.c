@@ -345,7 +345,9 @@ static int iso_each(struct fs *f, const struct fs_node *dir, fs_entry_fn fn, voi
 	for (u64 off = 0; off < dir->size && rc == 0; off += SECTOR) {
 		u64 at = dir->id * SECTOR + off;
 
-		rc = fs_dev_read(&f->dev, sector, SECTOR, at);
+		rc = fs_charge(f, SECTOR);
+		if (rc == 0)
+			rc = fs_dev_read(&f->dev, sector, SECTOR, at);
 		if (rc == 0)
 			rc = each_in_sector(w, sector, at);
 	}
@@ -472,7 +474,7 @@ static int read_descriptors(struct iso *v)
 			take_uuid(v->f, d);
 			field_text(v->f->label, sizeof(v->f->label), d + 40, 32);
 			if (get_le16(d + 128) != SECTOR)
-				return -EOPNOTSUPP;
+				return -EPROTONOSUPPORT;
 		}
 		if (d[0] == 2 && is_joliet(d) && !has_joliet) {
 			has_joliet = true;
@@ -506,7 +508,7 @@ static int iso_open(struct fs *f, struct err *e)
 	f->kind = "iso9660";
 	v->f = f;
 	rc = read_descriptors(v);
-	if (rc == -EOPNOTSUPP)
+	if (rc == -EPROTONOSUPPORT)
 		err_set(e, rc, "an ISO 9660 file system with blocks that are not of 2048 bytes");
 	else if (rc < 0 && rc != -ENOTSUP)
 		err_errno(e, rc, "the ISO 9660 file system");

@@ -41,31 +41,52 @@ bool place_parse(struct place *p, const char *text)
 	return false;
 }
 
-int place_open(struct place_image *p, const char *image, const struct host_io *io, struct err *e)
+/* The caller's own block of this image, or NULL. */
+static struct block *borrow(const struct place_lent *lent, const char *path)
 {
-	struct image_spec spec;
-	struct err why;
-	int rc = image_parse(&spec, image, e);
+	for (; lent && lent->path; lent++)
+		if (strcmp(lent->path, path) == 0)
+			return lent->block;
+	return NULL;
+}
 
-	*p = (struct place_image){0};
-	if (rc < 0)
-		return rc;
-	spec.ro = true;
-	spec.nocache = false;
-	rc = image_open(&p->block, &spec, IMAGE_QUIET, io, e);
+int place_open_spec(struct place_image *p, const struct image_spec *spec, const struct place_lent *lent,
+        const struct host_io *io, struct err *e)
+{
+	struct image_spec own = *spec;
+	struct err why;
+	int rc = 0;
+
+	*p = (struct place_image){.block = borrow(lent, spec->path)};
+	p->lent = p->block;
+	own.ro = true;
+	own.nocache = false;
+	if (!p->lent)
+		rc = image_open(&p->block, &own, IMAGE_QUIET, io, e);
 	if (rc < 0)
 		return rc;
 	rc = volumes_open(&p->volumes, p->block, &why);
 	if (rc < 0) {
 		place_close(p);
-		return err_set(e, rc, "%s: %.400s", spec.path, why.text);
+		return err_set(e, rc, "%s: %.400s", spec->path, why.text);
 	}
 	return 0;
+}
+
+int place_open(struct place_image *p, const char *image, const struct place_lent *lent,
+        const struct host_io *io, struct err *e)
+{
+	struct image_spec spec;
+	int rc = image_parse(&spec, image, e);
+
+	*p = (struct place_image){0};
+	return rc < 0 ? rc : place_open_spec(p, &spec, lent, io, e);
 }
 
 void place_close(struct place_image *p)
 {
 	volumes_close(p->volumes);
-	block_close(p->block);
+	if (!p->lent)
+		block_close(p->block);
 	*p = (struct place_image){0};
 }

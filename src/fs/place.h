@@ -22,11 +22,24 @@ bool place_parse(struct place *p, const char *text);
 struct place_image {
 	struct block *block;
 	struct volumes *volumes;
+	bool lent; /* the block is the caller's */
 };
 
 /*
- * Opens the image of the spec, read-only whatever the spec says. The lock is shared and held until the close,
- * so a machine that will write to the image can be started after it, and one that writes now makes this fail.
+ * Images that the caller has open for itself, and whose locks would be in the way: they are read through
+ * these. NULL, or a list that ends with a path of NULL.
  */
-int place_open(struct place_image *p, const char *image, const struct host_io *io, struct err *e);
+struct place_lent {
+	const char *path; /* as the images were named */
+	struct block *block;
+};
+
+/*
+ * Opens an image, read-only whatever its options say. The lock is shared and held until the close, so a
+ * machine that will write to the image can be started after it, and one that writes now makes this fail.
+ */
+int place_open(struct place_image *p, const char *image, const struct place_lent *lent,
+        const struct host_io *io, struct err *e);
+int place_open_spec(struct place_image *p, const struct image_spec *spec, const struct place_lent *lent,
+        const struct host_io *io, struct err *e);
 void place_close(struct place_image *p); /* a zeroed one is fine */

@@ -21,7 +21,7 @@ static void add_volume(struct volumes *all, const struct part *p)
 	        .part = p};
 	dev = (struct fs_dev){all->block, v->off, v->len};
 	rc = fs_open(&v->fs, &dev, &v->why);
-	if (rc == -ENOTSUP)
+	if (rc == 0 || rc == -ENOTSUP)
 		v->why = (struct err){0};
 }
 

@@ -34,7 +34,7 @@ struct inside {
 
 static int open_place(struct img_ctx *c, struct inside *i, bool follow, struct err *e)
 {
-	int rc = place_open(&i->image, i->place.image, c->io, e);
+	int rc = place_open(&i->image, i->place.image, NULL, c->io, e);
 	struct err why;
 
 	if (rc < 0)
@@ -266,7 +266,7 @@ static void print_volume(FILE *f, const struct volume *v)
 static int list_volumes(struct img_ctx *c, const char *image, struct err *e)
 {
 	struct place_image p;
-	int rc = place_open(&p, image, c->io, e);
+	int rc = place_open(&p, image, NULL, c->io, e);
 
 	if (rc < 0)
 		return rc;
