@@ -272,9 +272,10 @@ int check_config(const struct vm_config *c, struct err *e)
 {
 	int r;
 
-	if (!c->kernel)
-		return err_usage(
-		        e, "no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]] (xhyve -h lists the options)");
+	if (c->boot == CONFIG_BOOT_NONE)
+		return err_usage(e, "no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]], -f iso or -f disk "
+		                    "(xhyve -h lists "
+		                    "the options)");
 	for (unsigned i = c->ncpus; i < CONFIG_CPUS_MAX; i++) {
 		if (c->pin[i] >= 0)
 			return err_usage(e, "-p %u:%d: there is no virtual CPU %u with -c %u", i, c->pin[i],

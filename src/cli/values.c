@@ -167,29 +167,63 @@ int opt_accel(struct parse *p, char *value)
 
 static int refuse_firmware(struct parse *p, const char *name)
 {
-	static const char *const names[] = {"kexec", "fbsd", "bootrom", "multiboot"};
-	static const char supported[] =
-	        "this version boots Linux kernels only: -f kexec,KERNEL[,INITRD[,CMDLINE]]";
+	static const char *const names[] = {"kexec", "iso", "disk", "fbsd", "bootrom", "multiboot"};
+	static const char supported[] = "this version boots Linux kernels only: "
+	                                "-f kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk";
 	const char *near;
 
-	for (size_t i = 1; i < ARRAY_SIZE(names); i++) {
+	for (size_t i = 3; i < ARRAY_SIZE(names); i++) {
 		if (strcmp(name, names[i]) == 0)
 			return err_usage(p->e, "-f %s: %s", name, supported);
 	}
-	near = suggest(name, names, 1);
+	near = suggest(name, names, 3);
 	if (near)
 		return err_usage(p->e, "-f " VAL ": unknown loader: did you mean %s?", name, near);
 	return err_usage(p->e, "-f " VAL ": unknown loader; %s", name, supported);
 }
 
+/*
+ * [entry=N|NAME][,append=WORDS] of -f iso and -f disk. Names of entries and words of kernels have commas: the
+ * first ends at ",append=", the second with the option.
+ */
+static int parse_menu(struct parse *p, const char *what, char *options)
+{
+	char *append = NULL;
+
+	if (options && !*options)
+		options = NULL;
+	if (options && strncmp(options, "append=", 7) != 0) {
+		append = strstr(options, ",append=");
+		if (append)
+			*append++ = 0;
+	} else {
+		append = options;
+		options = NULL;
+	}
+	if (options && strncmp(options, "entry=", 6) != 0)
+		return err_usage(p->e,
+		        "-f %s," VAL ": the options are entry=N or entry=NAME, and append=WORDS", what,
+		        options);
+	if (options && !options[6])
+		return err_usage(p->e, "-f %s,entry=: names no entry", what);
+	p->c->entry = options ? options + 6 : NULL;
+	p->c->append = append ? append + 7 : NULL;
+	return 0;
+}
+
 int opt_firmware(struct parse *p, char *value)
 {
-	char *kernel = cut_comma(value);
-	char *initrd = cut_comma(kernel);
-	char *cmdline = cut_comma(initrd);
+	char *kernel = cut_comma(value), *initrd, *cmdline;
 
+	p->c->boot = strcmp(value, "iso") == 0    ? CONFIG_BOOT_ISO
+	             : strcmp(value, "disk") == 0 ? CONFIG_BOOT_DISK
+	                                          : CONFIG_BOOT_KEXEC;
+	if (p->c->boot != CONFIG_BOOT_KEXEC)
+		return parse_menu(p, value, kernel);
 	if (strcmp(value, "kexec") != 0)
 		return refuse_firmware(p, value);
+	initrd = cut_comma(kernel);
+	cmdline = cut_comma(initrd);
 	if (!kernel || !*kernel)
 		return err_usage(p->e, "-f kexec: names no kernel: -f kexec,KERNEL[,INITRD[,CMDLINE]]");
 	p->c->kernel = kernel;

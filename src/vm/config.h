@@ -26,6 +26,9 @@
 
 enum config_accel { CONFIG_ACCEL_AUTO, CONFIG_ACCEL_KVM, CONFIG_ACCEL_JIT, CONFIG_ACCEL_INTERP };
 
+/* What -f names: files, or a slot with a CD or a disk on which the boot configuration is. */
+enum config_boot { CONFIG_BOOT_NONE, CONFIG_BOOT_KEXEC, CONFIG_BOOT_ISO, CONFIG_BOOT_DISK };
+
 struct device_type;
 
 /* One -s. */
@@ -56,10 +59,14 @@ struct vm_config {
 	enum config_accel accel;  /* --accel */
 	int pin[CONFIG_CPUS_MAX]; /* -p: host CPU of each vCPU or -1 */
 
+	enum config_boot boot; /* -f */
 	/* -f kexec */
 	const char *kernel;
 	const char *initrd;  /* NULL for none */
 	const char *cmdline; /* "auto" if none was given */
+	/* -f iso, -f disk */
+	const char *entry;  /* NULL: the default of the boot configuration */
+	const char *append; /* NULL: nothing */
 
 	struct slot_config *slots; /* -s, in the order of the command line */
 	unsigned nslots;

@@ -82,15 +82,35 @@ static int show_machine(struct explain *x)
 
 /* --- kernel --- */
 
+/* -f iso, -f disk */
+static void show_menu(struct explain *x)
+{
+	const struct boot_source *s = &x->vm->source;
+
+	if (!boot_source_config(s))
+		return;
+	fputs("\nboot menu\n", x->out);
+	line(x, "found", "%s", boot_source_config(s));
+	for (unsigned n = 0; n < boot_source_entries(s); n++) {
+		bool starts;
+		const char *title = boot_source_entry(s, n, &starts);
+		char name[24];
+
+		snprintf(name, sizeof(name), "entry %u%s", n, starts ? " *" : "");
+		line(x, name, "%s", title);
+	}
+	line(x, "", "* starts");
+}
+
 static void show_kernel(struct explain *x)
 {
 	const struct boot_image *img = &x->vm->image;
 	const struct boot_facts *f = &img->facts;
-	const struct vm_config *c = x->vm->config;
+	const struct boot_source *s = &x->vm->source;
 	char size[32];
 
 	fputs("\nkernel\n", x->out);
-	line(x, "file", "%s, %s", c->kernel, about(f->file_len, size, sizeof(size)));
+	line(x, "file", "%s, %s", s->kernel, about(f->file_len, size, sizeof(size)));
 	line(x, "version", "%s", f->version[0] ? f->version : "not told");
 	if (f->protocol)
 		line(x, "protocol", "Linux boot protocol %u.%02u", f->protocol >> 8, f->protocol & 0xff);
@@ -101,9 +121,10 @@ static void show_kernel(struct explain *x)
 	for (unsigned n = 0; n < img->nsegments; n++)
 		line(x, n ? "" : "loaded", "0x%09llx-0x%09llx", (ull)img->segment[n].gpa,
 		        (ull)(img->segment[n].gpa + img->segment[n].memsz - 1));
+	for (unsigned n = 0; s->initrd[n]; n++)
+		line(x, n ? "" : "initrd", "%s", s->initrd[n]);
 	if (img->initrd)
-		line(x, "initrd", "%s, %s at 0x%llx", c->initrd, about(img->initrd_len, size, sizeof(size)),
-		        (ull)img->initrd);
+		line(x, "", "%s at 0x%llx", about(img->initrd_len, size, sizeof(size)), (ull)img->initrd);
 	else
 		line(x, "initrd", "none");
 	line(x, "command line", "%s", img->cmdline);
@@ -427,6 +448,7 @@ int vm_explain(struct vm *vm, FILE *out, struct err *e)
 	int rc = show_machine(&x);
 
 	if (rc == 0) {
+		show_menu(&x);
 		show_kernel(&x);
 		rc = show_ports(&x);
 	}

@@ -78,18 +78,6 @@ static int create_accel(struct vm *vm, struct err *e)
 	return rc < 0 ? err_errno(e, rc, "%s: cannot map guest memory", vm->accel->name) : 0;
 }
 
-static int load_guest(struct vm *vm, struct err *e)
-{
-	const struct vm_config *c = vm->config;
-	const struct boot_linux_args args = {
-	        .kernel = c->kernel,
-	        .initrd = c->initrd,
-	        .cmdline = c->cmdline,
-	};
-
-	return boot_linux_load(&args, &vm->mem, &vm->image, e);
-}
-
 static int create_spaces(struct vm *vm, struct err *e)
 {
 	int rc = space_init(&vm->ports, 0xffff);
@@ -114,7 +102,7 @@ static int build(struct vm *vm, struct err *e)
 		rc = mem_create(
 		        &vm->mem, vm->config->mem, vm->config->core_has_ram, !vm->accel->owns_irqchips, e);
 	if (rc == 0)
-		rc = load_guest(vm, e);
+		rc = vm_load(vm, e);
 	if (rc == 0 && !vm->config->explain)
 		rc = control_vm_open(vm, e);
 	if (rc == 0)
@@ -196,6 +184,7 @@ static void teardown(struct vm *vm)
 	if (vm->accel_vm)
 		vm->accel->vm_destroy(vm->accel_vm);
 	boot_linux_free(&vm->image);
+	boot_source_free(&vm->source);
 	space_fini(&vm->memory);
 	space_fini(&vm->ports);
 	mem_destroy(&vm->mem);

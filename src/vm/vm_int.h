@@ -9,6 +9,7 @@
 #include "boot/boot.h"
 #include "bus/space.h"
 #include "mem/mem.h"
+#include "vm/boot_source.h"
 #include "vm/config.h"
 #include <pthread.h>
 #include <signal.h>
@@ -35,6 +36,7 @@ struct vm {
 	const struct accel_ops *accel;
 	struct accel_host host;
 	struct accel_vm *accel_vm;
+	struct boot_source source;
 	struct boot_image image;
 	struct machine *machine;
 	struct vm_cpu cpu[MAX_VCPUS];
@@ -65,6 +67,9 @@ void vm_cpu_idle(void *opaque, unsigned id, enum cpu_idle state);
 
 /* All counters of the machine. The loop's thread. */
 void vm_stats(struct vm *vm, struct stats_sink *out);
+
+/* Finds, reads and checks kernel and initrd (load.c); when the machine starts again, anew. */
+int vm_load(struct vm *vm, struct err *e);
 
 /* Ends the machine with this exit status unless something ended it before. Any thread. */
 void vm_stop(struct vm *vm, int status);

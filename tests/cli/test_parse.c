@@ -136,6 +136,14 @@ static void describe(struct text *t, const struct vm_config *c)
 		add(t, "gdb=%u", c->bvmdebug_port);
 	if (c->debugexit_port)
 		add(t, "exit=0x%x", c->debugexit_port);
+	if (c->boot != CONFIG_BOOT_KEXEC) {
+		add(t, "%s", c->boot == CONFIG_BOOT_ISO ? "<iso>" : "<disk>");
+		if (c->entry)
+			add(t, "entry<%s>", c->entry);
+		if (c->append)
+			add(t, "append<%s>", c->append);
+		return;
+	}
 	add(t, "%s", c->kernel);
 	if (c->initrd)
 		add(t, "+%s", c->initrd);
@@ -162,6 +170,14 @@ static const struct good {
         {"-f kexec,k,i,,", "k +i \",\""},
         {"-f 'kexec,a b,c d,e'", "a b +c d \"e\""},
         {"-f kexec,k -f kexec,l", "l"},
+        {"-f kexec,a.iso:/k,d.img:2:/i,c", "a.iso:/k +d.img:2:/i \"c\""},
+        {"-f iso", "<iso>"},
+        {"-f disk,", "<disk>"},
+        {"-f iso,entry=2", "<iso> entry<2>"},
+        {"-f 'disk,entry=Debian GNU/Linux, with 6.1,append=a=b,c d'",
+                "<disk> entry<Debian GNU/Linux, with 6.1> append<a=b,c d>"},
+        {"-f iso,append=a,entry=2", "<iso> append<a,entry=2>"},
+        {"-f iso,entry=1 -f disk", "<disk>"},
         /* flags alone and clustered */
         {"-A" K, "acpi k"},
         {"-b" K, "bvmcons k"},
@@ -283,8 +299,10 @@ static const struct good {
 static const struct bad {
 	const char *line, *message;
 } bad[] = {
-        {"", "no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]] (xhyve -h lists the options)"},
-        {"-A", "no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]] (xhyve -h lists the options)"},
+        {"", "no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]], -f iso or -f disk (xhyve -h lists the "
+             "options)"},
+        {"-A", "no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]], -f iso or -f disk (xhyve -h lists the "
+               "options)"},
         /* unknown options and words */
         {"-q" K, "unknown option -q (xhyve -h lists the options)"},
         {"-Aq" K, "unknown option -q in \"-Aq\" (xhyve -h lists the options)"},
@@ -315,16 +333,21 @@ static const struct bad {
         {"-f kexec,,i", "-f kexec: names no kernel: -f kexec,KERNEL[,INITRD[,CMDLINE]]"},
         {"-f kexecX,k", "-f kexecX: unknown loader: did you mean kexec?"},
         {"-f kexc,k", "-f kexc: unknown loader: did you mean kexec?"},
-        {"-f fbsd,a,b,c",
-                "-f fbsd: this version boots Linux kernels only: -f kexec,KERNEL[,INITRD[,CMDLINE]]"},
-        {"-f bootrom,a,,",
-                "-f bootrom: this version boots Linux kernels only: -f kexec,KERNEL[,INITRD[,CMDLINE]]"},
-        {"-f multiboot,k",
-                "-f multiboot: this version boots Linux kernels only: -f kexec,KERNEL[,INITRD[,CMDLINE]]"},
+        {"-f fbsd,a,b,c", "-f fbsd: this version boots Linux kernels only: -f "
+                          "kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
+        {"-f bootrom,a,,", "-f bootrom: this version boots Linux kernels only: -f "
+                           "kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
+        {"-f multiboot,k", "-f multiboot: this version boots Linux kernels only: -f "
+                           "kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
         {"-f vmlinuz", "-f vmlinuz: unknown loader; this version boots Linux kernels only: "
-                       "-f kexec,KERNEL[,INITRD[,CMDLINE]]"},
+                       "-f kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
         {"-f ''", "-f : unknown loader; this version boots Linux kernels only: -f "
-                  "kexec,KERNEL[,INITRD[,CMDLINE]]"},
+                  "kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
+        {"-f iso,entry", "-f iso,entry: the options are entry=N or entry=NAME, and append=WORDS"},
+        {"-f disk,entyr=1,append=x",
+                "-f disk,entyr=1: the options are entry=N or entry=NAME, and append=WORDS"},
+        {"-f iso,entry=", "-f iso,entry=: names no entry"},
+        {"-f dsik", "-f dsik: unknown loader: did you mean disk?"},
         /* -c */
         {"-c 0" K, "-c 0: number of CPUs must be 1 to 16"},
         {"-c 17" K, "-c 17: number of CPUs must be 1 to 16"},

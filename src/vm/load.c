@@ -1,0 +1,81 @@
+/*
+ * Reads kernel and initrd, wherever they come from, into the guest's memory.
+ */
+#include "vm/boot_source.h"
+#include "vm/machine.h"
+#include "vm/slots.h"
+#include "vm/vm_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Disks that are open: a machine that starts again reads its kernel through them. */
+struct lending {
+	struct place_lent *list;
+	unsigned count;
+};
+
+static int lend(void *opaque, const struct slot_part *p)
+{
+	struct lending *l = opaque;
+	struct place_lent *more;
+
+	if (!p->disk || !p->image)
+		return 0;
+	more = reallocarray(l->list, l->count + 2, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	l->list = more;
+	more[l->count].path = strdup(p->image->path);
+	if (!more[l->count].path)
+		return -ENOMEM;
+	more[l->count++].block = p->disk;
+	more[l->count] = (struct place_lent){0};
+	return 0;
+}
+
+static int lend_disks(struct vm *vm, struct lending *l)
+{
+	const struct slots *all = vm->machine ? machine_slots(vm->machine) : NULL;
+	int rc = 0;
+
+	for (unsigned n = 0; all && n < slots_count(all) && rc == 0; n++) {
+		struct slot_dev *s = slots_at(all, n);
+
+		rc = s->ops->parts ? s->ops->parts(s, lend, l) : 0;
+	}
+	return rc;
+}
+
+static void end_lending(struct lending *l)
+{
+	for (unsigned n = 0; n < l->count; n++)
+		free((char *)(uintptr_t)l->list[n].path);
+	free(l->list);
+}
+
+static int load_files(struct vm *vm, const struct place_lent *lent, struct err *e)
+{
+	const struct boot_source *s = &vm->source;
+	struct boot_linux_args args;
+	int rc = boot_source_find(&vm->source, vm->config, lent, e);
+
+	if (rc < 0)
+		return rc;
+	args = (struct boot_linux_args){.kernel = s->kernel,
+	        .initrd = s->initrd[0],
+	        .more = s->initrd + 1,
+	        .cmdline = s->cmdline,
+	        .lent = lent};
+	return boot_linux_load(&args, &vm->mem, &vm->image, e);
+}
+
+int vm_load(struct vm *vm, struct err *e)
+{
+	struct lending l = {0};
+	int rc = lend_disks(vm, &l);
+
+	rc = rc < 0 ? err_errno(e, rc, "disks") : load_files(vm, l.list, e);
+	end_lending(&l);
+	return rc;
+}
