@@ -156,34 +156,40 @@ static bool is_mbr(const u8 *s)
 	return used > 0;
 }
 
-static void add_mbr(
-        struct part_list *l, struct block *b, const u8 *entry, unsigned number, u64 base, u32 disk_id)
+/* An MBR on its way: unit is what its positions count. */
+struct mbr {
+	struct part_list *l;
+	struct block *b;
+	u32 unit, disk_id;
+};
+
+static void add_mbr(const struct mbr *m, const u8 *entry, unsigned number, u64 base)
 {
-	struct part *p = add(l, block_size(b), number, (base + get_le32(entry + 8)) * MBR_LEN,
-	        (u64)get_le32(entry + 12) * MBR_LEN);
+	struct part *p = add(m->l, block_size(m->b), number, (base + get_le32(entry + 8)) * m->unit,
+	        (u64)get_le32(entry + 12) * m->unit);
 
 	if (!p)
 		return;
 	p->type = entry[4];
-	snprintf(p->uuid, sizeof(p->uuid), "%08x-%02x", disk_id, number);
+	snprintf(p->uuid, sizeof(p->uuid), "%08x-%02x", m->disk_id, number);
 }
 
 /* A chain of tables with one logical partition each, and the place of the next. */
-static int scan_logical(struct part_list *l, struct block *b, u64 start, u32 disk_id)
+static int scan_logical(const struct mbr *m, u64 start)
 {
 	u64 at = start;
 
 	for (unsigned n = 0; n < PART_MAX; n++) {
 		u8 s[MBR_LEN];
 		const u8 *next = s + MBR_ENTRIES + 16;
-		int rc = block_pread(b, s, sizeof(s), at * MBR_LEN);
+		int rc = block_pread(m->b, s, sizeof(s), at * m->unit);
 
 		if (rc == -EINVAL || (rc == 0 && get_le16(s + 510) != 0xaa55))
 			return 0; /* the chain is broken: what came before counts */
 		if (rc < 0)
 			return rc;
 		if (s[MBR_ENTRIES + 4])
-			add_mbr(l, b, s + MBR_ENTRIES, FIRST_LOGICAL + n, at, disk_id);
+			add_mbr(m, s + MBR_ENTRIES, FIRST_LOGICAL + n, at);
 		if (!is_extended(next[4]) || get_le32(next + 8) == 0)
 			return 0;
 		at = start + get_le32(next + 8);
@@ -191,23 +197,36 @@ static int scan_logical(struct part_list *l, struct block *b, u64 start, u32 dis
 	return 0;
 }
 
-static int scan_mbr(struct part_list *l, struct block *b, const u8 *s)
+static int scan_with(const struct mbr *m, const u8 *s)
 {
-	u32 disk_id = get_le32(s + 440);
 	int rc = 0;
 
-	l->table = PART_MBR;
 	for (unsigned i = 0; i < 4; i++) {
 		const u8 *p = s + MBR_ENTRIES + 16 * i;
 
 		if (p[4] && !is_extended(p[4]))
-			add_mbr(l, b, p, i + 1, 0, disk_id);
+			add_mbr(m, p, i + 1, 0);
 	}
 	for (unsigned i = 0; i < 4 && rc == 0; i++) {
 		const u8 *p = s + MBR_ENTRIES + 16 * i;
 
 		if (is_extended(p[4]))
-			rc = scan_logical(l, b, get_le32(p + 8), disk_id);
+			rc = scan_logical(m, get_le32(p + 8));
+	}
+	return rc;
+}
+
+/* In sectors as the guest sees them; in those of 512 bytes, if nothing fits then: the table is older than the
+ * image. */
+static int scan_mbr(struct part_list *l, struct block *b, const u8 *s)
+{
+	struct mbr m = {.l = l, .b = b, .unit = b->logical, .disk_id = get_le32(s + 440)};
+	int rc = scan_with(&m, s);
+
+	l->table = PART_MBR;
+	if (rc == 0 && l->count == 0 && m.unit != MBR_LEN) {
+		m.unit = MBR_LEN;
+		rc = scan_with(&m, s);
 	}
 	return rc;
 }

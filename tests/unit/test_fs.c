@@ -258,7 +258,24 @@ static void mbr(void **state)
 	assert_int_equal(l.part[3].number, 6);
 	assert_int_equal(l.part[3].off, 42 * 512);
 	assert_string_equal(l.part[3].uuid, "cafe1234-06");
+	/* the same in sectors of 4096 bytes, and a table of smaller ones on such a disk */
+	struct ram_disk large = ram_disk(disk, sizeof(disk));
+	large.b.logical = 4096;
+	memset(disk, 0, sizeof(disk));
+	fi_mbr_entry(disk, 0, 0x83, 8, 8);
+	fi_mbr_entry(disk, 1, 0x05, 24, 40);
+	fi_mbr_entry(disk + 24 * 4096, 0, 0x83, 2, 8);
+	assert_int_equal(part_scan(&l, &large.b, &(struct err){0}), 0);
+	assert_int_equal(l.count, 2);
+	assert_int_equal(l.part[0].off, 8 * 4096);
+	assert_int_equal(l.part[1].off, 26 * 4096);
+	memset(disk, 0, sizeof(disk));
+	fi_mbr_entry(disk, 0, 0x83, 1000, 800);
+	assert_int_equal(part_scan(&l, &large.b, &(struct err){0}), 0);
+	assert_int_equal(l.count, 1);
+	assert_int_equal(l.part[0].off, 1000 * 512);
 	/* a chain that leads to itself, and an entry outside the disk */
+	fi_mbr(disk);
 	fi_mbr_entry(disk + 40 * 512, 1, 0x05, 16, 16);
 	fi_mbr_entry(disk, 0, 0x83, 60, 1000);
 	scan(&l, FI_DISK_LEN, 0);
