@@ -143,7 +143,10 @@ struct jit_cpu {
 	u8 fsave[JIT_FSAVE];
 	u32 jc_key[JC_NIDX];
 	u64 jc_used[JC_NIDX][JC_SIZE / 64]; /* entries that are not empty */
-	u64 jc_tag[JC_NIDX][JC_SIZE], jc_host[JC_NIDX][JC_SIZE];
+	struct jc {
+		u64 tag; /* guest address */
+		u64 host;
+	} jc[JC_NIDX][JC_SIZE];
 };
 
 struct cpu {

@@ -43,10 +43,11 @@ static void *reserve(u64 bytes, bool low)
 static int map_code(struct jit *j, struct err *e)
 {
 	j->rw = mmap(
-	        NULL, j->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	        NULL, 2 * j->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (j->rw != MAP_FAILED) /* length 0: another mapping of the same shared pages (mremap(2)) */
-		j->rx = mremap(j->rw, 0, j->size, MREMAP_MAYMOVE);
-	if (j->rw == MAP_FAILED || j->rx == MAP_FAILED || mprotect(j->rx, j->size, PROT_READ | PROT_EXEC) < 0)
+		j->rx = mremap(j->rw, 0, 2 * j->size, MREMAP_MAYMOVE);
+	if (j->rw == MAP_FAILED || j->rx == MAP_FAILED ||
+	        mprotect(j->rx, 2 * j->size, PROT_READ | PROT_EXEC) < 0)
 		return err_errno(e, -errno, "cannot map the code cache");
 	return 0;
 }
@@ -85,8 +86,8 @@ static void unmap(void *p, u64 len)
 
 void jit_cache_destroy(struct jit *j)
 {
-	unmap(j->rw, j->size);
-	unmap(j->rx, j->size);
+	unmap(j->rw, 2 * j->size);
+	unmap(j->rx, 2 * j->size);
 	unmap(j->arena, j->size);
 	unmap(j->sites, j->size);
 	unmap(j->page, j->pages * sizeof(*j->page));
@@ -96,7 +97,7 @@ void jit_cache_destroy(struct jit *j)
 
 u64 jit_cache_used(const struct jit *j)
 {
-	return j->used + j->arena_used + j->nsites * sizeof(*j->sites);
+	return j->used + (j->far - j->size) + j->arena_used + j->nsites * sizeof(*j->sites);
 }
 
 bool jit_cache_full(const struct jit *j)
@@ -203,7 +204,7 @@ void jit_link(struct jit *j, struct xit *x, struct tb *target)
 /* The tag of an empty slot is an address that belongs to another one. */
 static void jc_drop(struct cpu *c, unsigned idx, unsigned i)
 {
-	__atomic_store_n(&c->jit.jc_tag[idx][i], i ? 0 : 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->jit.jc[idx][i].tag, i ? 0 : 2, __ATOMIC_RELEASE);
 }
 
 static void unhash(struct jit *j, struct tb *b)
@@ -309,6 +310,7 @@ void jit_flush(struct jit *j, struct cpu *self)
 	}
 	__atomic_store_n(&j->norder, 0, __ATOMIC_RELEASE);
 	j->used = j->start;
+	j->far = j->size;
 	madvise(j->arena, j->size, MADV_DONTNEED); /* zero again */
 	j->arena_used = 8;
 	j->nsites = 0;
@@ -338,8 +340,8 @@ void jc_learn(struct cpu *c, u64 va, const struct tb *b)
 {
 	unsigned idx = c->mmu_idx, h = jc_hash(va);
 
-	__atomic_store_n(&c->jit.jc_host[idx][h], tb_entry_a(c->jit.j, b), __ATOMIC_RELAXED);
-	__atomic_store_n(&c->jit.jc_tag[idx][h], va, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->jit.jc[idx][h].host, tb_entry_a(c->jit.j, b), __ATOMIC_RELAXED);
+	__atomic_store_n(&c->jit.jc[idx][h].tag, va, __ATOMIC_RELEASE);
 	__atomic_fetch_or(&c->jit.jc_used[idx][h / 64], BIT64(h % 64), __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&b->dead, __ATOMIC_SEQ_CST))
 		jc_drop(c, idx, h);
@@ -382,7 +384,7 @@ static void prune(struct cpu *c, unsigned idx)
 		for (u64 used = c->jit.jc_used[idx][w]; used; used &= used - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
 
-			if (tagged(c, idx, c->jit.jc_tag[idx][i]))
+			if (tagged(c, idx, c->jit.jc[idx][i].tag))
 				continue;
 			jc_drop(c, idx, i);
 			__atomic_fetch_and(&c->jit.jc_used[idx][w], ~BIT64(i % 64), __ATOMIC_SEQ_CST);
@@ -402,7 +404,7 @@ static void page_gone(struct cpu *c, unsigned idx, u64 va)
 	for (unsigned w = 0; w < JC_SIZE / 64; w++) {
 		for (u64 used = c->jit.jc_used[idx][w]; used; used &= used - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
-			u64 off = c->jit.jc_tag[idx][i] - va +
+			u64 off = c->jit.jc[idx][i].tag - va +
 			          INSN_MAX; /* code that crosses into the page, too */
 
 			if (off < PAGE_SIZE + INSN_MAX)

@@ -228,4 +228,5 @@ void glue_emit(struct jit *j)
 	assert(!a.full);
 	j->start = ALIGN_UP((u64)(a.p - j->rw), 64);
 	j->used = j->start;
+	j->far = j->size;
 }

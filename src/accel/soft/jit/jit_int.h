@@ -133,8 +133,9 @@ struct jit {
 	pthread_mutex_t lock;
 	struct mem *mem;
 	u8 *rw, *rx;     /* the same memory, writable and executable */
-	u64 size;        /* of each of code, arena and sites; also what they may use together */
-	u64 start, used; /* behind the glue; next free byte */
+	u64 size;        /* of each half of the code, of arena and sites; also what they may use together */
+	u64 start, used; /* behind the glue; next free byte of the near half, what is executed */
+	u64 far;         /* next free byte of the far half: stubs, what is executed once in a while */
 	u8 *arena;
 	u64 arena_used;
 	struct site *sites;
@@ -209,6 +210,7 @@ void jc_clear(struct cpu *c, unsigned idx);
 void jc_learn(struct cpu *c, u64 va, const struct tb *b); /* execute tags for its code are there */
 u64 jit_find_target(struct cpu *c, u64 va);
 
+static_assert(sizeof(struct jc) == 16, "tr_lookup's index");
 static_assert(sizeof(struct insn) <= sizeof(((struct jit_cpu *)0)->insn), "fits");
 
 #define HEAT_SIZE 65536u
@@ -219,7 +221,7 @@ static inline u8 *jit_heat(const struct jit *j, u64 gpa)
 
 static inline unsigned jc_hash(u64 va)
 {
-	return (unsigned)(va >> 4 ^ va) & (JC_SIZE - 1);
+	return (unsigned)(va >> 4 ^ va) >> 1 & (JC_SIZE - 1);
 }
 
 /* Has the block been compared often enough? Until then it is entered from C alone. */

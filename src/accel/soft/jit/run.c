@@ -109,7 +109,7 @@ int jit_attach(struct jit *j, struct cpu *c)
 	c->jit.stack = stack;
 	c->jit.self = (u64)c;
 	for (unsigned idx = 0; idx < JC_NIDX; idx++)
-		c->jit.jc_tag[idx][0] = 1; /* slot 0 is empty: no address of its */
+		c->jit.jc[idx][0].tag = 2; /* slot 0 is empty: no address of its */
 	mmu_forget(c);                     /* tags of the time before may grant writes to code */
 	c->jit.j = j;
 	pthread_mutex_lock(&j->lock);
@@ -400,10 +400,10 @@ static bool known(struct cpu *c, struct target *p)
 	u64 rip = cpu_rip(c);
 	unsigned idx = c->mmu_idx, h = jc_hash(rip);
 
-	if (c->jit.jc_key[idx] != jit_key(c) || c->jit.jc_tag[idx][h] != rip ||
+	if (c->jit.jc_key[idx] != jit_key(c) || c->jit.jc[idx][h].tag != rip ||
 	        c->jit.gen != __atomic_load_n(&c->jit.j->gen, __ATOMIC_SEQ_CST))
 		return false;
-	p->code = c->jit.jc_host[idx][h];
+	p->code = c->jit.jc[idx][h].host;
 	p->gen = c->jit.gen;
 	p->tb = NULL;
 	return true;

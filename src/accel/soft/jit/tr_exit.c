@@ -56,6 +56,7 @@ static void link(struct tr *t, int cc, s64 off)
 
 void tr_lookup(struct tr *t, struct site *s)
 {
+	size_t table = CPU_JIT(jc) + t->idx * sizeof(((struct jit_cpu *)0)->jc[0]);
 	unsigned n = t->nlookup++;
 
 	assert(n < ARRAY_SIZE(t->lookup));
@@ -63,15 +64,15 @@ void tr_lookup(struct tr *t, struct site *s)
 	tr_flags_clobber(t);
 	as_mov32(&t->a, S2, S1);
 	as_shr32(&t->a, S2, 4);
-	as_rr(&t->a, 0, 0x33, S2, S1);                                                         /* XOR */
-	as_alu_imm(&t->a, 0, 4, S2, JC_SIZE - 1);                                              /* AND */
-	as_rm(&t->a, 1, 0x3b, S1, as_gs_index(CPU_JIT(jc_tag) + t->idx * JC_SIZE * 8, S2, 3)); /* CMP */
+	as_rr(&t->a, 0, 0x33, S2, S1);                                                   /* XOR */
+	as_alu_imm(&t->a, 0, 4, S2, (JC_SIZE - 1) * 2);                                  /* AND */
+	as_rm(&t->a, 1, 0x3b, S1, as_gs_index(table + offsetof(struct jc, tag), S2, 3)); /* CMP */
 	t->lookup[n].unknown = as_jcc_hole(&t->a, CC_NE);
 	as_test_gs32(&t->a, REQUEST);
 	t->lookup[n].busy = as_jcc_hole(&t->a, CC_NE);
 	as_alu_imm(&t->a, 1, 4, S1, -(s32)PAGE_SIZE);
 	as_st(&t->a, as_gs(CPU_JIT(vpage)), S1);
-	as_jmp_mem(&t->a, as_gs_index(CPU_JIT(jc_host) + t->idx * JC_SIZE * 8, S2, 3));
+	as_jmp_mem(&t->a, as_gs_index(table + offsetof(struct jc, host), S2, 3));
 }
 
 /* A backward jump: flags to AX, then the look at the request word, whose way out is the link's stub. */

@@ -158,6 +158,18 @@ static bool emit_insn(struct tr *t)
 	}
 }
 
+/* The way out of the block, then its stubs, which are far away: code that is executed lies dense. */
+static void finish(struct tr *t)
+{
+	struct jit *j = t->j;
+	bool full = t->a.full;
+
+	t->b->code_len = jit_place(j, as_here(&t->a)) - t->b->code;
+	t->a = (struct as){
+	        .p = j->rw + j->far, .end = j->rw + 2 * j->size, .delta = j->rx - j->rw, .full = full};
+	tr_finish(t);
+}
+
 static void emit_block(struct tr *t)
 {
 	bool open = true;
@@ -177,7 +189,7 @@ static void emit_block(struct tr *t)
 	t->at = t->n - 1;
 	if (open)
 		tr_goto(t, (s32)tr_next_off(&t->t[t->n - 1]));
-	tr_finish(t);
+	finish(t);
 }
 
 /* Emits into the cache's free part; nothing is kept unless it fits. */
@@ -194,7 +206,6 @@ static bool emit_all(struct jit *j, struct tr *t)
 	emit_block(t);
 	b->nsites = (u16)(j->nsites - b->site);
 	b->ninsns = (u8)t->n;
-	b->code_len = jit_place(j, as_here(&t->a)) - b->code;
 	return !t->a.full && !t->give_up;
 }
 
@@ -259,7 +270,7 @@ static bool decode_stable(struct jit *j, struct cpu *c, struct tr *t)
 
 struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 key)
 {
-	u64 arena = j->arena_used;
+	u64 arena = j->arena_used, far = j->far;
 	u32 sites = j->nsites;
 	struct tr *t = j->tr;
 	struct tb *b = jit_arena(j, sizeof(*b));
@@ -282,9 +293,10 @@ struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 ke
 		return NULL;
 	}
 	j->used = ALIGN_UP(j->used + b->code_len, 16);
+	j->far = (u64)(t->a.p - j->rw);
 	j->stat[JIT_BLOCKS]++;
 	j->stat[JIT_TRANSLATED] += b->ninsns;
-	j->stat[JIT_CODE_BYTES] += b->code_len;
+	j->stat[JIT_CODE_BYTES] += b->code_len + (j->far - far);
 	jit_insert(j, b);
 	if (j->perf_map)
 		perf_map_add(j, c, b);
