@@ -119,6 +119,7 @@ struct jit;
 #define JC_SIZE 65536u
 #define JIT_STACK (64 * KiB)
 #define JIT_FSAVE 108
+#define JIT_WINDOWS 24
 #define JC_NIDX 3 /* MMU_KERNEL, MMU_KERNEL_AC, MMU_USER */
 struct jit_cpu {
 	struct jit *j;
@@ -128,6 +129,7 @@ struct jit_cpu {
 	u64 target;    /* where to enter */
 	u64 ptr, aux;  /* what an exit says: a record, a guest address */
 	u64 tmp, tmp2; /* inside one instruction */
+	u64 win[JIT_WINDOWS]; /* inside one block: host - guest addresses */
 	u32 ax;        /* arithmetic flags as LAHF and SETO AL leave them */
 	u32 host_mxcsr;
 	u32 inside;            /* atomic: executes translated code */

@@ -326,4 +326,5 @@ static inline void as_nops(struct as *a, unsigned n)
 #define CC_B 2u
 #define CC_E 4u
 #define CC_NE 5u
+#define CC_BE 6u
 #define CC_A 7u

@@ -53,6 +53,8 @@ static_assert(REG_ZERO == 16, "guest numbers 0..15 are registers");
 
 #define FLAGS_HOST 1u /* bits: where the guest's arithmetic flags are */
 #define FLAGS_AX 2u
+#define XIT_NARROW 8u /* in xit.flags: to the narrow block that starts with this very instruction */
+#define SITE_LIVE 4u  /* windows are in use: who leaves here does not come back into the block */
 
 struct tb;
 
@@ -71,7 +73,7 @@ struct xit {
 	place hole;      /* its displacement; aligned to 4 */
 	place stub;      /* where it points while it has no target */
 	u16 off;         /* of the target in its page */
-	u8 flags;        /* FLAGS_HOST or FLAGS_AX: which entry it takes */
+	u8 flags;        /* FLAGS_HOST or FLAGS_AX: which entry it takes; XIT_NARROW */
 };
 
 /* A place where one guest instruction may need C code. Emitted code names it. */
@@ -87,7 +89,7 @@ struct site {
 	u16 span;
 	u16 off; /* of the instruction in the page */
 	u8 len;
-	u8 flags;  /* where they are in [from, from + span) */
+	u8 flags;  /* where they are in [from, from + span); SITE_LIVE */
 	u8 access; /* the one that missed: MMU_ACCESS(size, write) */
 };
 static_assert(sizeof(struct xit) == 24 && sizeof(struct site) == 28, "as small as it can be");
@@ -277,6 +279,9 @@ static inline u32 jit_key(const struct cpu *c)
 {
 	return c->hf | c->mmu_idx << 16;
 }
+
+/* A narrow block has no windows: it stands in for one whose window crosses a page this time (tr_window.c). */
+#define KEY_NARROW BIT(31)
 
 #define JIT_HF_MASK (HF_PE | HF_LMA | HF_CS64 | HF_VM86 | HF_TF)
 #define JIT_HF_WANT (HF_PE | HF_LMA | HF_CS64)

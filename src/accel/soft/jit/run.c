@@ -150,22 +150,22 @@ static u64 second_page(struct cpu *c, u64 rip)
 	return mmu_fetch_gpa(c, (rip | (PAGE_SIZE - 1)) + 1);
 }
 
-static struct tb *translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2)
+static struct tb *translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 key)
 {
 	if (jit_cache_full(j))
 		jit_flush(j, c);
-	return jit_translate(j, c, gpa, gpa2, jit_key(c));
+	return jit_translate(j, c, gpa, gpa2, key);
 }
 
-static struct tb *find(struct jit *j, struct cpu *c, u64 gpa, bool make, bool *crosses, u64 *gen)
+static struct tb *find(struct jit *j, struct cpu *c, u64 gpa, u32 key, bool make, bool *crosses, u64 *gen)
 {
 	struct tb *b;
 
 	pthread_mutex_lock(&j->lock);
-	b = jit_find(j, gpa, jit_key(c));
+	b = jit_find(j, gpa, key);
 	*crosses = b && b->page2 != TB_ONE_PAGE;
 	if (!b && make) {
-		b = translate(j, c, gpa, JIT_ONE_PAGE);
+		b = translate(j, c, gpa, JIT_ONE_PAGE, key);
 		*crosses = !b && j->why == TR_CROSSES;
 	}
 	*gen = j->gen;
@@ -185,14 +185,14 @@ static struct tb *find_crossing(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2,
 		b = NULL;
 	}
 	if (!b && make && mem_is_ram(j->mem, gpa2, 1))
-		b = translate(j, c, gpa, gpa2);
+		b = translate(j, c, gpa, gpa2, jit_key(c));
 	*gen = j->gen;
 	pthread_mutex_unlock(&j->lock);
 	return b;
 }
 
 /* The translation of what is at rip. False: it is interp's, or not hot yet. Raises faults of the fetch. */
-static bool locate(struct cpu *c, u64 rip, bool always, struct target *p)
+static bool locate_key(struct cpu *c, u64 rip, u32 key, bool always, struct target *p)
 {
 	struct jit *j = c->jit.j;
 	u64 gpa = mmu_fetch_gpa(c, rip);
@@ -200,13 +200,18 @@ static bool locate(struct cpu *c, u64 rip, bool always, struct target *p)
 
 	if (!mem_is_ram(j->mem, gpa, 1))
 		return false;
-	p->tb = find(j, c, gpa, make, &crosses, &p->gen);
+	p->tb = find(j, c, gpa, key, make, &crosses, &p->gen);
 	if (crosses)
 		p->tb = find_crossing(j, c, gpa, second_page(c, rip), make, &p->gen);
 	if (!p->tb)
 		return false;
 	p->code = tb_entry_a(j, p->tb);
 	return true;
+}
+
+static bool locate(struct cpu *c, u64 rip, bool always, struct target *p)
+{
+	return locate_key(c, rip, jit_key(c), always, p);
 }
 
 /* The CPU's table of branch targets learns rip. Its tags are a subset of the TLB's execute tags. */
@@ -252,6 +257,7 @@ struct way_out {
 	enum exit_kind kind;
 	struct xit *x;
 	u16 off;
+	bool narrow;
 	bool has_site;
 	struct site site;
 	const struct insn *insn; /* NULL: interp decodes */
@@ -264,6 +270,7 @@ static void copy_record(struct cpu *c, struct way_out *w)
 	if (w->kind == EXIT_LINK) {
 		w->x = (struct xit *)c->jit.ptr;
 		w->off = w->x->off;
+		w->narrow = w->x->flags & XIT_NARROW;
 	} else if (c->jit.ptr) {
 		w->has_site = true;
 		w->site = *(const struct site *)c->jit.ptr;
@@ -325,11 +332,18 @@ static bool take_link(struct cpu *c, const struct range *r, const struct way_out
 {
 	struct jit *j = c->jit.j;
 	u64 gen = p->gen;
+	bool narrow = w->narrow;
 
 	c->stat[STAT_LINK]++;
 	c->gpr[REG_RIP] = c->jit.vpage + w->off;
-	if (must_attend(c) || !in_range(r, cpu_rip(c)) || !locate(c, cpu_rip(c), r->always, p))
+	if (!in_range(r, cpu_rip(c)))
 		return false;
+	if (must_attend(c) ||
+	        !locate_key(c, cpu_rip(c), jit_key(c) | (narrow ? KEY_NARROW : 0), r->always || narrow, p)) {
+		if (narrow) /* nothing has been executed: a request that stays would keep us here */
+			interp_insn(c);
+		return false;
+	}
 	pthread_mutex_lock(&j->lock);
 	if (j->gen == gen && p->gen == gen)
 		jit_link(j, w->x, p->tb);
@@ -379,7 +393,7 @@ static bool take_site(struct cpu *c, const struct range *r, const struct way_out
 	if (!in_range(r, rip))
 		return false;
 	if (retry_site(c, s, p))
-		return true;
+		return !(s->flags & SITE_LIVE);
 	c->stat[STAT_CALLOUT]++;
 	if (w->insn)
 		interp_exec(c, w->insn);

@@ -7,7 +7,9 @@
 
 #define TR_INSNS 64 /* a block's length */
 #define TR_SLOWS (6 * TR_INSNS)
-#define TR_EXITS (2 * TR_INSNS)
+#define TR_EXITS (2 * TR_INSNS + JIT_WINDOWS)
+#define TR_WINDOWS JIT_WINDOWS
+#define NO_WINDOW 0xffu
 
 /* What the translator does with an instruction. */
 enum tr_class {
@@ -32,12 +34,41 @@ struct ti {
 	u8 bytes[INSN_MAX];
 	u16 off; /* in the page */
 	u8 cls, fx;
+	u8 win;        /* the window of its access, or NO_WINDOW */
+	bool live;     /* windows are in use behind it */
+	bool keeps_s1; /* S1 still has the window that is in it */
+	s64 at;        /* of the access, as window.lo */
+};
+
+/* A range of guest addresses with one check for all accesses (tr_window.c). */
+struct window {
+	u32 sym;        /* what the addresses are relative to */
+	s64 lo, hi;     /* the range: lo..hi - 1 */
+	u8 first, last; /* instructions */
+	u8 uses;
+	bool write;
+	bool stored; /* is in jit.win, not only in S1 */
+};
+
+/* An access through a window: the registers and the displacement of its address. */
+struct window_use {
+	unsigned base, index, scale; /* guest's; REG_RIP: the page that executes */
+	s32 disp;
+	bool s2_taken; /* the instruction needs S2 for a register, */
+	bool moved;    /* or moves registers before it accesses */
+};
+
+/* Instructions that move the stack pointer together: PUSHes, or POPs with a RET behind them. */
+struct stack_run {
+	unsigned n; /* PUSHes or POPs */
+	bool push, ret;
 };
 
 struct slow { /* a check failed: glue deals with it */
 	u8 *hole;
 	struct site *site;
 	const u8 *to;
+	u16 window; /* length of the range that was checked, if it is a window */
 	size_t tag; /* S1 is an offset from what this array of the TLB has in slot S2; 0: it is not */
 };
 
@@ -68,8 +99,10 @@ struct tr {
 	} lookup[TR_EXITS];
 	unsigned nlookup;
 	struct site no_site; /* stands for one that does not fit */
-	bool x87;            /* the unit holds the guest's state */
-	bool give_up;        /* the arena is full */
+	struct window win[TR_WINDOWS];
+	unsigned nwin, in_s1; /* how many; the one whose distance is in S1 */
+	bool x87;             /* the unit holds the guest's state */
+	bool give_up;         /* the arena is full */
 };
 
 static inline struct ti *tr_insn(struct tr *t)
@@ -109,6 +142,7 @@ bool tr_ea_ok(const struct ti *i);      /* tr_ea can do it */
 void tr_ea(struct tr *t, unsigned dst); /* offset of the memory operand; segment base not added */
 void tr_linear(struct tr *t);           /* linear address of the memory operand into S1 */
 void tr_check(struct tr *t, unsigned size, bool write); /* S1: linear -> host address; destroys S2, flags */
+void tr_check_window(struct tr *t, unsigned size, bool write); /* leaves the TLB's slot in S2 */
 size_t tr_tag(
         struct tr *t, bool write); /* S1: linear -> offset in its page if the TLB knows that; S2: its slot */
 void tr_slow(struct tr *t, unsigned cc, struct slow s); /* a jump to glue, with S2 = the site */
@@ -119,15 +153,22 @@ void tr_load_gpr(struct tr *t, unsigned host, unsigned guest);   /* 64 bits */
 unsigned tr_gpr(struct tr *t, unsigned guest, unsigned scratch); /* a host register with its value */
 void tr_page_plus(struct tr *t, unsigned host, s64 off);         /* guest address, relative to the page */
 
+/* --- windows (tr_window.c) --- */
+void tr_windows(struct tr *t);                              /* finds them; once for a block */
+struct as_mem tr_window(struct tr *t, struct window_use u); /* may destroy S2, and flags where it opens */
+
 /* --- plain instructions (tr_copy.c) --- */
 bool tr_copy_ok(const struct tr *t, const struct ti *i);
 bool tr_is_x87(const struct ti *i); /* uses x87 or MMX state */
 void tr_copy(struct tr *t);
+bool tr_copy_memory(const struct ti *i, unsigned *size, bool *write); /* its operand; false: none */
+bool tr_copy_keeps_s1(const struct ti *i);
 
 /* --- special ones (tr_special.c) --- */
 bool tr_special_ok(const struct tr *t, const struct ti *i);
 bool tr_special(struct tr *t); /* false: nothing follows in this block */
-/* A run of stack instructions from the current one on: how many, 0 if it is none; open: something follows. */
+bool tr_run_at(const struct tr *t, unsigned at, struct stack_run *r);
+/* The run from the current instruction on: how many, 0 if it is none; open: something follows. */
 unsigned tr_stack_run(struct tr *t, bool *open);
 unsigned tr_effects(const struct ti *i); /* FX_* of any class */
 

@@ -337,6 +337,7 @@ struct enc {
 	u8 map, opcode;
 	u8 reg, rm, vvvv; /* hardware numbers; reg may be an opcode extension */
 	bool has_modrm, mem;
+	struct as_mem m;
 	bool in_opcode; /* rm is the opcode's low bits */
 	bool rex;       /* a byte register that needs a REX prefix to be named */
 	unsigned imm_at, imm_len;
@@ -362,7 +363,8 @@ static void fill_fields(const struct ti *i, struct plan *p, struct enc *e)
 	e->has_modrm = zi->attributes & ZYDIS_ATTRIB_HAS_MODRM;
 	e->mem = p->mem != NULL;
 	e->reg = (u8)(zi->raw.modrm.reg);
-	e->rm = e->mem ? S1 : zi->raw.modrm.rm;
+	e->m = as_at(S1, 0);
+	e->rm = zi->raw.modrm.rm;
 	e->imm_at = zi->raw.imm[0].size ? zi->raw.imm[0].offset : 0;
 	e->imm_len = (zi->raw.imm[0].size + zi->raw.imm[1].size) / 8u;
 	for (unsigned n = 0; n < zi->operand_count; n++) {
@@ -426,7 +428,8 @@ static void put_prefixes(struct as *a, const ZydisDecodedInstruction *zi)
 static void put_legacy(struct as *a, const ZydisDecodedInstruction *zi, const struct enc *e)
 {
 	static const u8 escapes[4][3] = {{0}, {1, 0x0f}, {2, 0x0f, 0x38}, {2, 0x0f, 0x3a}};
-	u8 rex = (u8)(zi->raw.rex.W << 3 | (e->has_modrm ? e->reg >> 3 << 2 : 0) | e->rm >> 3);
+	u8 rex = e->mem ? as_rex_mem(zi->raw.rex.W, e->reg, e->m)
+	                : (u8)(zi->raw.rex.W << 3 | (e->has_modrm ? e->reg >> 3 << 2 : 0) | e->rm >> 3);
 
 	put_prefixes(a, zi);
 	if (rex || e->rex)
@@ -439,13 +442,14 @@ static void put_vex(struct as *a, const ZydisDecodedInstruction *zi, const struc
 {
 	u8 last = (u8)((~e->vvvv & 15) << 3 | zi->raw.vex.L << 2 | zi->raw.vex.pp);
 	u8 r = e->reg >= 8 ? 0 : 0x80;
+	u8 xb = e->mem ? as_rex_mem(0, 0, e->m) : e->rm >> 3; /* REX.X and REX.B */
 
-	if (e->rm < 8 && e->map == 1 && !zi->raw.vex.W) {
+	if (!xb && e->map == 1 && !zi->raw.vex.W) {
 		as_8(a, 0xc5);
 		as_8(a, r | last);
 	} else {
 		as_8(a, 0xc4);
-		as_8(a, (u8)(r | 0x40 | (e->rm >= 8 ? 0 : 0x20) | e->map));
+		as_8(a, (u8)(r | (xb & 2 ? 0 : 0x40) | (xb & 1 ? 0 : 0x20) | e->map));
 		as_8(a, (u8)(zi->raw.vex.W << 7 | last));
 	}
 	as_8(a, e->opcode);
@@ -460,7 +464,7 @@ static void put(struct tr *t, const struct enc *e)
 	else
 		put_legacy(&t->a, &i->d.zi, e);
 	if (e->has_modrm && e->mem)
-		as_modrm_mem(&t->a, e->reg, as_at(e->rm, 0));
+		as_modrm_mem(&t->a, e->reg, e->m);
 	else if (e->has_modrm)
 		as_8(&t->a, (u8)(0xc0 | (e->reg & 7) << 3 | (e->rm & 7)));
 	as_bytes(&t->a, i->bytes + e->imm_at, e->imm_len);
@@ -471,6 +475,59 @@ static void rotate(struct tr *t, const struct plan *p, u8 n)
 	for (unsigned k = 0; k < p->n; k++)
 		if (p->o[k].high)
 			as_rorx(&t->a, p->o[k].host, p->o[k].host, n);
+}
+
+bool tr_copy_memory(const struct ti *i, unsigned *size, bool *write)
+{
+	struct plan p = {0};
+
+	if (!(i->i.flags & INSN_MEM) || !make_plan(i, &p) || !p.mem)
+		return false;
+	*size = p.mem->size / 8u;
+	*write = p.mem_write;
+	return true;
+}
+
+static bool needs_s2(const struct plan *p)
+{
+	for (unsigned n = 0; n < p->n; n++)
+		if (p->o[n].host == S2 && p->o[n].read)
+			return true;
+	return false;
+}
+
+static bool is_rotated(const struct plan *p)
+{
+	for (unsigned n = 0; n < p->n; n++)
+		if (p->o[n].high)
+			return true;
+	return false;
+}
+
+static struct window_use window_use(const struct ti *i, const struct plan *p)
+{
+	return (struct window_use){.base = i->i.base,
+	        .index = i->i.index,
+	        .scale = i->i.scale,
+	        .disp = (s32)(i->i.disp + (i->i.base == REG_RIP ? tr_next_off(i) : 0)),
+	        .s2_taken = needs_s2(p),
+	        .moved = is_rotated(p)};
+}
+
+bool tr_copy_keeps_s1(const struct ti *i)
+{
+	struct plan p = {0};
+
+	make_plan(i, &p);
+	for (unsigned n = 0; n < p.n; n++)
+		if (p.o[n].host == S1)
+			return false;
+	if (!p.mem)
+		return true;
+	/* Otherwise the address goes into S1. */
+	return i->win != NO_WINDOW && !is_rotated(&p) &&
+	       !(needs_s2(&p) &&
+	               (i->i.index != REG_ZERO || i->i.base == REG_RIP || host_reg(i->i.base) == IN_MEMORY));
 }
 
 void tr_copy(struct tr *t)
@@ -487,7 +544,9 @@ void tr_copy(struct tr *t)
 	/* First: who comes back behind an access that failed relies on it. */
 	if (tr_is_x87(i))
 		tr_x87(t);
-	if (p.mem) {
+	if (p.mem && i->win != NO_WINDOW) {
+		e.m = tr_window(t, window_use(i, &p));
+	} else if (p.mem) {
 		tr_linear(t);
 		tr_check(t, p.mem->size / 8u, p.mem_write);
 	}

@@ -157,11 +157,32 @@ void tr_callout(struct tr *t)
 	t->flags = FLAGS_HOST | FLAGS_AX;
 }
 
+/* S1: where a window starts. If it crosses a page, its block's narrow twin goes on. */
+static void leave_crossing(struct tr *t, const struct slow *s)
+{
+	struct xit *x = linkable(s->site->off) ? new_exit(t, s->site->off) : NULL;
+	u8 *inside;
+
+	if (!x)
+		return;
+	x->flags = FLAGS_AX | XIT_NARROW;
+	as_mov32(&t->a, S2, S1);
+	as_alu_imm(&t->a, 0, AS_AND, S2, PAGE_SIZE - 1);
+	as_alu_imm(&t->a, 0, 7, S2, PAGE_SIZE - s->window); /* CMP */
+	inside = as_jcc_hole(&t->a, CC_BE);
+	align_hole(t, 1);
+	as_jmp_hole(&t->a);
+	x->hole = jit_place(t->j, as_here(&t->a)) - 4;
+	as_bind(&t->a, inside);
+}
+
 static void emit_slow(struct tr *t, const struct slow *s)
 {
 	as_bind(&t->a, s->hole);
 	if (s->tag)
 		as_rm(&t->a, 1, 0x03, S1, as_gs_index(s->tag, S2, 3)); /* ADD: the address again */
+	if (s->window)
+		leave_crossing(t, s);
 	as_imm(&t->a, S2, (u64)(uintptr_t)s->site);
 	as_jmp(&t->a, s->to);
 }

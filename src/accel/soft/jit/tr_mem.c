@@ -178,9 +178,9 @@ size_t tr_tag(struct tr *t, bool write)
 	return tag;
 }
 
-void tr_check(struct tr *t, unsigned size, bool write)
+static void check(struct tr *t, unsigned size, bool write, bool window)
 {
-	struct slow s = {.site = tr_site(t), .to = t->j->glue.miss};
+	struct slow s = {.site = tr_site(t), .to = t->j->glue.miss, .window = (u16)(window ? size : 0)};
 
 	tr_flags_clobber(t);
 	s.site->retry = jit_place(t->j, as_here(&t->a));
@@ -188,5 +188,15 @@ void tr_check(struct tr *t, unsigned size, bool write)
 	s.tag = tr_tag(t, write);
 	as_alu_imm(&t->a, 1, 7, S1, (s32)(PAGE_SIZE - size)); /* CMP */
 	tr_slow(t, CC_A, s);
+}
+
+void tr_check_window(struct tr *t, unsigned size, bool write)
+{
+	check(t, size, write, true);
+}
+
+void tr_check(struct tr *t, unsigned size, bool write)
+{
+	check(t, size, write, false);
 	as_rm(&t->a, 1, 0x03, S1, as_gs_index(CPU_TLB(t->idx, host), S2, 3)); /* ADD */
 }

@@ -183,18 +183,12 @@ static void do_push(struct tr *t)
 	drop(t, -8);
 }
 
+/* POP RSP: all others are runs. */
 static void do_pop(struct tr *t)
 {
-	unsigned g = tr_gpr_of(operand(t, 0)->reg.value);
-	unsigned h = host_reg(g);
-
 	as_mov(&t->a, S1, RSP);
 	tr_check(t, 8, false);
-	as_ld(&t->a, h == IN_MEMORY ? S2 : h, as_at(S1, 0));
-	if (h == IN_MEMORY)
-		as_st(&t->a, as_gs(CPU_GPR(g)), S2);
-	if (g != RSP)
-		drop(t, 8);
+	as_ld(&t->a, RSP, as_at(S1, 0));
 }
 
 static void do_leave(struct tr *t)
@@ -209,8 +203,8 @@ static void do_leave(struct tr *t)
 static void go_back(struct tr *t);
 
 /*
- * Runs of PUSH and of POP with a RET behind them, as functions begin and end: one check for all. If it fails
- * for good, interp executes the first instruction and the rest becomes a block of its own.
+ * PUSHes, and POPs with a RET behind them, as functions begin and end: one check for all. If it fails for
+ * good, interp executes the first instruction and the rest becomes a block of its own.
  */
 #define RUN_MAX 8u
 
@@ -228,23 +222,54 @@ static bool in_pop_run(const struct ti *i)
 	       tr_gpr_of(i->d.op[0].reg.value) != RSP;
 }
 
-static unsigned run_of(const struct tr *t, bool (*in)(const struct ti *i))
+static unsigned run_of(const struct tr *t, unsigned at, bool (*in)(const struct ti *i))
 {
 	unsigned n = 0;
 
-	while (n < RUN_MAX && t->at + n < t->n && in(&t->t[t->at + n]))
+	while (n < RUN_MAX && at + n < t->n && in(&t->t[at + n]))
 		n++;
 	return n;
 }
 
+bool tr_run_at(const struct tr *t, unsigned at, struct stack_run *r)
+{
+	const struct ti *next;
+
+	r->n = run_of(t, at, in_push_run);
+	r->push = r->n;
+	r->ret = false;
+	if (r->push)
+		return true;
+	r->n = run_of(t, at, in_pop_run);
+	next = &t->t[at + r->n];
+	r->ret = at + r->n < t->n && next->cls == TR_SPECIAL && next->d.zi.mnemonic == ZYDIS_MNEMONIC_RET;
+	return r->n + r->ret;
+}
+
+/* Checks size bytes at RSP + off. What is at RSP + off + x is then at the result's address + x. */
+static struct as_mem check_stack(struct tr *t, s32 off, unsigned size, bool write)
+{
+	if (tr_insn(t)->win != NO_WINDOW)
+		return tr_window(t, (struct window_use){.base = RSP, .index = REG_ZERO, .disp = off});
+	as_lea(&t->a, S1, as_at(RSP, off));
+	tr_check(t, size, write);
+	return as_at(S1, 0);
+}
+
+static struct as_mem moved(struct as_mem m, unsigned by)
+{
+	m.disp += (s32)by;
+	return m;
+}
+
 static void push_run(struct tr *t, unsigned n)
 {
-	as_lea(&t->a, S1, as_at(RSP, -8 * (s32)n));
-	tr_check(t, 8 * n, true);
+	struct as_mem m = check_stack(t, -8 * (s32)n, 8 * n, true);
+
 	for (unsigned k = 0; k < n; k++) {
 		const struct ti *i = &t->t[t->at + k];
 		const ZydisDecodedOperand *o = &i->d.op[0];
-		struct as_mem at = as_at(S1, 8 * (s32)(n - 1 - k));
+		struct as_mem at = moved(m, 8 * (n - 1 - k));
 
 		if (is_imm(o)) {
 			as_rm(&t->a, 1, 0xc7, 0, at); /* MOV */
@@ -258,42 +283,39 @@ static void push_run(struct tr *t, unsigned n)
 
 static void pop_run(struct tr *t, unsigned n, bool ret)
 {
-	as_mov(&t->a, S1, RSP);
-	tr_check(t, 8 * (n + ret), false);
+	struct as_mem m = check_stack(t, 0, 8 * (n + ret), false);
+
 	for (unsigned k = 0; k < n; k++) {
 		unsigned g = tr_gpr_of(t->t[t->at + k].d.op[0].reg.value), h = host_reg(g);
 
-		as_ld(&t->a, h == IN_MEMORY ? S2 : h, as_at(S1, 8 * (s32)k));
+		as_ld(&t->a, h == IN_MEMORY ? S2 : h, moved(m, 8 * k));
 		if (h == IN_MEMORY)
 			as_st(&t->a, as_gs(CPU_GPR(g)), S2);
 	}
 	if (ret)
-		as_ld(&t->a, S1, as_at(S1, 8 * (s32)n));
+		as_ld(&t->a, S1, moved(m, 8 * n));
 	drop(t, 8 * (s32)n);
 }
 
 unsigned tr_stack_run(struct tr *t, bool *open)
 {
-	unsigned pushes = run_of(t, in_push_run), pops = run_of(t, in_pop_run);
-	const struct ti *last = &t->t[t->at + pops];
-	bool ret = pops && t->at + pops < t->n && last->cls == TR_SPECIAL &&
-	           last->d.zi.mnemonic == ZYDIS_MNEMONIC_RET;
+	struct stack_run r;
 
 	*open = true;
-	if (pushes > 1) {
-		push_run(t, pushes);
-		return pushes;
-	}
-	if (pops + ret < 2)
+	if (!tr_run_at(t, t->at, &r))
 		return 0;
-	pop_run(t, pops, ret);
-	if (ret) {
-		t->at += pops;
+	if (r.push) {
+		push_run(t, r.n);
+		return r.n;
+	}
+	pop_run(t, r.n, r.ret);
+	if (r.ret) {
+		t->at += r.n;
 		go_back(t);
-		t->at -= pops;
+		t->at -= r.n;
 		*open = false;
 	}
-	return pops + ret;
+	return r.n + r.ret;
 }
 
 /* --- control --- */
@@ -315,6 +337,7 @@ static struct site *branch_site(struct tr *t, s32 undo)
 static void do_call(struct tr *t)
 {
 	const ZydisDecodedOperand *o = operand(t, 0);
+	struct as_mem m;
 
 	if (is_mem(o)) {
 		load_mem(t);
@@ -322,9 +345,9 @@ static void do_call(struct tr *t)
 	} else if (is_reg(o)) {
 		as_st(&t->a, as_gs(CPU_JIT(tmp)), tr_gpr(t, tr_gpr_of(o->reg.value), S1));
 	}
-	check_push(t);
+	m = check_stack(t, -8, 8, true);
 	tr_page_plus(t, S2, (s32)tr_next_off(tr_insn(t)));
-	as_st(&t->a, as_at(S1, 0), S2);
+	as_st(&t->a, m, S2);
 	drop(t, -8);
 	if (is_imm(o)) {
 		tr_goto(t, target_off(t));
@@ -356,14 +379,6 @@ static void go_back(struct tr *t)
 
 	drop(t, bytes);
 	tr_lookup(t, branch_site(t, -bytes));
-}
-
-static void do_ret(struct tr *t)
-{
-	as_mov(&t->a, S1, RSP);
-	tr_check(t, 8, false);
-	as_ld(&t->a, S1, as_at(S1, 0));
-	go_back(t);
 }
 
 /* JRCXZ, JECXZ, LOOP: their displacement has 8 bits, so they jump around a jump. */
@@ -536,7 +551,6 @@ bool tr_special(struct tr *t)
 	case ZYDIS_MNEMONIC_LEAVE: do_leave(t); return true;
 	case ZYDIS_MNEMONIC_CALL: do_call(t); return false;
 	case ZYDIS_MNEMONIC_JMP: do_jmp(t); return false;
-	case ZYDIS_MNEMONIC_RET: do_ret(t); return false;
 	case ZYDIS_MNEMONIC_JRCXZ:
 	case ZYDIS_MNEMONIC_JECXZ: do_jrcxz(t); return true;
 	case ZYDIS_MNEMONIC_LOOP: do_loop(t); return true;

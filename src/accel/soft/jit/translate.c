@@ -158,6 +158,19 @@ static bool emit_insn(struct tr *t)
 	}
 }
 
+/* Where does a block go on behind an instruction of interp's? Not in the middle of windows. */
+static void finish_sites(struct tr *t, u32 first, bool open)
+{
+	bool live = tr_insn(t)->live;
+
+	for (u32 n = first; n < t->j->nsites; n++) {
+		struct site *s = &t->j->sites[n];
+
+		s->after = open && !live ? jit_place(t->j, as_here(&t->a)) : 0;
+		s->flags |= live ? SITE_LIVE : 0;
+	}
+}
+
 /* The way out of the block, then its stubs, which are far away: code that is executed lies dense. */
 static void finish(struct tr *t)
 {
@@ -175,16 +188,17 @@ static void emit_block(struct tr *t)
 	bool open = true;
 
 	for (t->at = 0; t->at < t->n && !t->give_up && !t->a.full; t->at++) {
+		const struct ti *i = tr_insn(t);
 		u32 first = t->j->nsites;
 		unsigned run = tr_stack_run(t, &open);
 
-		if (run) { /* its records lead nowhere: the run is over or interp breaks it up */
-			t->at += run - 1;
-			continue;
-		}
-		open = emit_insn(t);
-		for (u32 n = first; n < t->j->nsites; n++)
-			t->j->sites[n].after = open ? jit_place(t->j, as_here(&t->a)) : 0;
+		if (!run)
+			open = emit_insn(t);
+		/* A run's records lead nowhere: it is over, or interp breaks it up. */
+		finish_sites(t, first, open && run < 2);
+		if (!i->keeps_s1)
+			t->in_s1 = NO_WINDOW;
+		t->at += run ? run - 1 : 0;
 	}
 	t->at = t->n - 1;
 	if (open)
@@ -202,6 +216,7 @@ static bool emit_all(struct jit *j, struct tr *t)
 	b->site = j->nsites;
 	t->nslow = t->ncold = t->nlookup = 0;
 	t->give_up = t->x87 = false;
+	tr_windows(t);
 	emit_entries(t);
 	emit_block(t);
 	b->nsites = (u16)(j->nsites - b->site);
@@ -285,7 +300,7 @@ struct tb *jit_translate(struct jit *j, struct cpu *c, u64 gpa, u64 gpa2, u32 ke
 	t->c = c;
 	t->b = b;
 	t->key = key;
-	t->idx = key >> 16;
+	t->idx = key >> 16 & 3;
 	if (!decode_stable(j, c, t) || !emit_all(j, t)) {
 		memset(j->arena + arena, 0, j->arena_used - arena);
 		j->arena_used = arena;
