@@ -442,6 +442,7 @@ bool jit_run_one(struct cpu *c, const struct target *start, struct stop *s)
 	*s = (struct stop){.rip = c->jit.aux};
 	if (w.kind == EXIT_LINK) {
 		s->rip = c->jit.vpage + w.off;
+		s->before = w.narrow;
 	} else if (w.kind == EXIT_SITE || (w.has_site && !mmu_canonical(c->jit.aux))) {
 		s->rip = c->jit.vpage + w.site.off;
 		s->before = true;
