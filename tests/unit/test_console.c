@@ -758,6 +758,7 @@ static void start_self(const struct terminal *t, int up, const char *what, const
 	dup2(t->slave, 1);
 	dup2(t->slave, 2);
 	dup2(up, UP);
+	signal(SIGQUIT, SIG_DFL); /* jobs in the background of a script ignore it */
 	execl("/proc/self/exe", "test_console", what, arg, NULL);
 	_exit(97);
 }

@@ -317,7 +317,8 @@ void tr_windows(struct tr *t)
 	}
 	for (unsigned r = 0; r < 16; r++)
 		f.v[r].sym = r;
-	if (!(t->key & KEY_NARROW))
+	if (!(t->key & KEY_NARROW) &&
+	        !t->j->leave_out) /* a window must not lose the instruction that opens it */
 		collect(&f);
 	settle(t);
 }
