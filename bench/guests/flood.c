@@ -104,7 +104,8 @@ static void serve_one(int fd)
 		if (recv(fd, &c, sizeof(c), MSG_WAITALL) != sizeof(c))
 			return;
 	}
-	printf("%s %llu %llu\n", head[0] == 's' ? "up" : "down", (unsigned long long)c.bytes, (unsigned long long)c.ns);
+	printf("%s %llu %llu\n", head[0] == 's' ? "up" : "down", (unsigned long long)c.bytes,
+	        (unsigned long long)c.ns);
 	fflush(stdout);
 }
 

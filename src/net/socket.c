@@ -75,7 +75,8 @@ static void let_go(struct cable *c)
 	static const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
 	if (c->role == NET_DGRAM) {
-		connect(c->fd, &nobody, sizeof(nobody));
+		if (connect(c->fd, &nobody, sizeof(nobody)) < 0)
+			log_rate("network: %s: %s", c->option, strerrordesc_np(errno));
 		return;
 	}
 	close(c->fd);

@@ -64,12 +64,12 @@ class Machine:
         self.expect(re.escape(PROMPT))
         return self
 
-    def run(self, command):
+    def run(self, command, timeout=BOOT_LIMIT):
         """Runs a command in the guest's shell and returns its output."""
         # The shell echoes and folds what is typed: marks that are only whole in the output.
         self.child.sendline(f"echo BE''GIN; {command}; echo E''ND-$?-OF")
         self.expect("BEGIN\r\n")
-        self.expect(r"END-(\d+)-OF\r\n")
+        self.expect(r"END-(\d+)-OF\r\n", timeout)
         status = self.child.match.group(1)
         output = self.child.before.replace("\r", "")
         self.expect(re.escape(PROMPT))

@@ -12,6 +12,8 @@ import threading
 
 import pytest
 
+from machine import BOOT_LIMIT
+
 BUSYBOX = "/bin/busybox"
 QUIET = "console=ttyS0 quiet"
 GATEWAY = "10.0.2.2"
@@ -116,11 +118,11 @@ class Bulk(threading.Thread):
 
 def bulk(m, mebibytes):
     """So much each way, in one connection, with equal checksums at both ends."""
-    down = Bulk(mebibytes)
-    assert m.run(f"nc {GATEWAY} {down.port} </dev/null | md5sum").split()[0] == down.result()
+    down, limit = Bulk(mebibytes), BOOT_LIMIT + 2 * mebibytes
+    assert m.run(f"nc {GATEWAY} {down.port} </dev/null | md5sum", limit).split()[0] == down.result()
     up = Bulk()
     m.run(f"mkfifo /tmp/p; md5sum </tmp/p >/tmp/sum & head -c {mebibytes << 20} /dev/urandom | tee /tmp/p | nc {GATEWAY} {up.port};"
-          " wait $!; rm /tmp/p")
+          " wait $!; rm /tmp/p", limit)
     assert m.run("cat /tmp/sum").split()[0] == up.result()
     assert up.count == mebibytes << 20
 

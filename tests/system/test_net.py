@@ -266,15 +266,19 @@ def test_transports(tmp_path, args, cmdline, legacy):
 
 
 def test_restrict(tmp_path):
-    """A restricted guest reaches the gateway's services and nothing else."""
+    """A restricted guest reaches the gateway's services and nothing else; forwarded ports lead into it."""
     (tmp_path / "f").write_bytes(b"secret")
-    m = Machine.linux("-A", "-m", "256M", "-s", "3,virtio-net,user,restrict=on", cmdline=QUIET)
+    forwarded = free_port()
+    m = Machine.linux("-A", "-m", "256M", "-s", f"3,virtio-net,user,restrict=on,fwd={forwarded}:7", cmdline=QUIET,
+                      programs=(build_server(tmp_path),))
     try:
         with web(tmp_path) as port:
             m.shell()
             m.run("net")
             m.run(f"ping -c 1 {GATEWAY}")
             assert m.run(f"wget -q -T 3 -O - http://{GATEWAY}:{port}/f || echo refu''sed").strip().endswith("refused")
+            m.run("netserv & for i in $(seq 1 30); do netstat -ltn | grep -q :7 && break; sleep 0.2; done")
+            ask(socket.AF_INET, ("127.0.0.1", forwarded))
             assert m.leave("poweroff") == 1
     finally:
         m.kill()
