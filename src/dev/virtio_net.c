@@ -279,6 +279,7 @@ void virtio_net_set_link(struct virtio_net *d, bool up)
 	pthread_mutex_lock(&d->v.lock);
 	d->plugged = up;
 	link_changed(d);
+	net_plug(d->port, up);
 	pthread_mutex_unlock(&d->v.lock);
 }
 

@@ -11,8 +11,8 @@
  * the card calls net_resume). Nothing is lost between the two, and nothing is queued without bound.
  *
  * Threads: each port has one thread that does all work with the host, woken through one eventfd however
- * many kicks there are. net_kick, net_resume and net_set_offloads are for any thread, with any lock
- * held; client functions are called on the port's thread without locks, and net_send is only for there.
+ * many kicks there are. net_kick, net_resume, net_set_offloads and net_plug are for any thread, with any
+ * lock held; client functions are called on the port's thread without locks, and net_send is only for there.
  */
 #pragma once
 
@@ -104,6 +104,8 @@ void net_kick(struct net_port *p);
 void net_resume(struct net_port *p);
 /* What may be left to do in frames that are delivered, a subset of net_gives; none at first. */
 void net_set_offloads(struct net_port *p, u32 offloads);
+/* Is the cable in the card? A back end that has somebody to tell does so; frames are the card's affair. */
+void net_plug(struct net_port *p, bool in);
 /* 0, also for a frame that the back end has to drop; -EAGAIN: not now. */
 int net_send(struct net_port *p, const struct net_frame *f);
 

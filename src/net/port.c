@@ -17,7 +17,13 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum kick { KICK_SEND = BIT(0), KICK_RESUME = BIT(1), KICK_OFFLOADS = BIT(2), KICK_STOP = BIT(3) };
+enum kick {
+	KICK_SEND = BIT(0),
+	KICK_RESUME = BIT(1),
+	KICK_OFFLOADS = BIT(2),
+	KICK_STOP = BIT(3),
+	KICK_PLUG = BIT(4),
+};
 
 /* --- for back ends --- */
 
@@ -95,6 +101,12 @@ void net_set_offloads(struct net_port *p, u32 offloads)
 	kick(p, KICK_OFFLOADS);
 }
 
+void net_plug(struct net_port *p, bool in)
+{
+	__atomic_store_n(&p->plugged, in, __ATOMIC_SEQ_CST);
+	kick(p, KICK_PLUG);
+}
+
 int net_send(struct net_port *p, const struct net_frame *f)
 {
 	int rc = p->ops->send(p, f);
@@ -141,6 +153,8 @@ static void serve(struct net_port *p, u32 kicks)
 		p->full = false;
 	if ((kicks & KICK_OFFLOADS) && p->ops->offloads)
 		p->ops->offloads(p, __atomic_load_n(&p->want_offloads, __ATOMIC_SEQ_CST));
+	if ((kicks & KICK_PLUG) && p->ops->plug)
+		p->ops->plug(p, __atomic_load_n(&p->plugged, __ATOMIC_SEQ_CST));
 	p->ops->done(p, &p->poll);
 	if (!send)
 		return;

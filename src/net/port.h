@@ -24,6 +24,8 @@ struct net_ops {
 	int (*send)(struct net_port *p, const struct net_frame *f);
 	/* What deliver may leave to the client has changed. NULL: there is never anything. */
 	void (*offloads)(struct net_port *p, u32 offloads);
+	/* The card's cable was plugged in or pulled out. NULL: there is nobody to tell. */
+	void (*plug)(struct net_port *p, bool in);
 	void (*close)(struct net_port *p); /* frees the port */
 };
 
@@ -40,6 +42,7 @@ struct net_port {
 	int wakefd;
 	u32 kicks;          /* atomic: enum kick */
 	u32 want_offloads;  /* atomic */
+	bool plugged;       /* atomic; means something with KICK_PLUG */
 	bool blocked, more; /* transmit has frames left: waiting for the host; was interrupted */
 	bool running;
 	pthread_t thread;

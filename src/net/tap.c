@@ -185,6 +185,16 @@ static void tap_offloads(struct net_port *p, u32 offloads)
 		log_rate("network: %s: offloads %#x: %s", t->name, offloads, strerrordesc_np(errno));
 }
 
+/* The host sees the other end of the cable: its carrier. A kernel before 4.20 cannot tell it. */
+static void tap_plug(struct net_port *p, bool in)
+{
+	struct tap *t = tap_of(p);
+	int carrier = in;
+
+	if (t->fd >= 0 && ioctl(t->fd, TUNSETCARRIER, &carrier) < 0)
+		log_debug("network: %s: carrier: %s", t->name, strerrordesc_np(errno));
+}
+
 static void tap_close(struct net_port *p)
 {
 	struct tap *t = tap_of(p);
@@ -201,6 +211,7 @@ static const struct net_ops tap_ops = {
         .done = tap_done,
         .send = tap_send,
         .offloads = tap_offloads,
+        .plug = tap_plug,
         .close = tap_close,
 };
 

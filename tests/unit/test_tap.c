@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/ethtool.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <linux/virtio_net.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -158,6 +160,18 @@ static short flags_of(const char *name)
 	return r.ifr_flags;
 }
 
+static bool has_carrier(const char *name)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ethtool_value v = {.cmd = ETHTOOL_GLINK};
+	struct ifreq r = {.ifr_data = (void *)&v};
+
+	strcpy(r.ifr_name, name);
+	assert_int_equal(ioctl(fd, SIOCETHTOOL, &r), 0);
+	close(fd);
+	return v.data;
+}
+
 /* A TCP segment of so many bytes, whose checksum is left to do. */
 static u32 make_segment(u8 *f, u32 payload)
 {
@@ -210,6 +224,12 @@ static void made(void **state)
 	assert_int_equal(net_mtu(c->port), 4000);
 	assert_int_equal(net_gives(c->port) & ALL, ALL);
 	assert_int_equal(net_takes(c->port) & ALL, ALL);
+	for (unsigned n = 0; n < 4; n++) { /* the host sees whether the cable is in the card */
+		net_plug(c->port, n % 2);
+		net_step(c->port, 1000);
+		assert_int_equal(has_carrier("tap3"), n % 2);
+	}
+	assert_false(c->down);
 	unplug(c);
 	assert_int_equal(if_nametoindex("tap3"), 0);
 }
