@@ -94,6 +94,14 @@ main:
 	EXPECT(je)
 	cmpq	$0x8f00 - 40, hrsp
 	EXPECT(je)
+	mov	$3, %eax			/* null, with an RPL that IRET drops */
+	mov	%eax, %ds
+	mov	%eax, %es
+	mov	%eax, %fs
+	mov	%eax, %gs
+	TRY(13, 0, GO_USER(user_nulls))
+	test	%eax, %eax
+	EXPECT(jz)
 	TRY(14, 5, GO_USER(user_read))
 	TRY(14, 7, GO_USER(user_write))
 	TRY(14, 0x15, GO_USER(user_exec))
@@ -134,6 +142,15 @@ main:
 	PASS
 
 	.align 16
+user_nulls:
+	mov	%ds, %eax
+	mov	%es, %ebx
+	or	%ebx, %eax
+	mov	%fs, %ebx
+	or	%ebx, %eax
+	mov	%gs, %ebx
+	or	%ebx, %eax
+	hlt
 user_hlt:	hlt
 user_read:	mov 0x180000, %eax
 user_write:	movb $1, 0x180000

@@ -70,6 +70,16 @@ static void iret_task(struct cpu *c)
 	task_switch(c, sel, &d, TASK_IRET, c->gpr[REG_RIP], false, 0, 0);
 }
 
+/* Null selectors lose their RPL on the way out (SDM vol. 2, "IRET"); bases stay. */
+static void plain_nulls(struct cpu *c)
+{
+	static const u8 data[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
+
+	for (unsigned n = 0; n < ARRAY_SIZE(data); n++)
+		if (sel_null(c->seg[data[n]].sel))
+			c->seg[data[n]].sel = 0;
+}
+
 static void iret_protected(struct cpu *c, const struct insn *i)
 {
 	unsigned size = i->osize;
@@ -104,8 +114,10 @@ static void iret_protected(struct cpu *c, const struct insn *i)
 	seg_set_cs(c, cs, &d, rpl);
 	if (stack)
 		set_outer_sp(c, sp, size);
-	if (rpl > old)
+	if (rpl > old) {
 		seg_drop_inner(c, rpl);
+		plain_nulls(c);
+	}
 }
 
 void op_iret(struct cpu *c, const struct insn *i)
