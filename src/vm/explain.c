@@ -459,6 +459,8 @@ int vm_explain(struct vm *vm, FILE *out, struct err *e)
 		show_regions(&x, &vm->memory, "chips in memory", 10);
 		show_regions(&x, &vm->ports, "chips at I/O ports", 4);
 		rc = explain_check(&x);
+		if (rc == 0 && !x.warnings)
+			fputs("\nno warnings\n", out);
 	}
 	free(x.order);
 	free(x.disk);

@@ -37,6 +37,7 @@ def devices(text):
 
 
 def warnings(text):
+    assert ("\nwarnings\n" in text) != ("\nno warnings\n" in text)
     return [line.strip() for line in sections(text).get("warnings", "").splitlines() if line.strip()]
 
 
