@@ -327,7 +327,8 @@ static int add_disk(struct explain *x, const struct slot_part *p)
 	case PART_SATA_DISK: letters(d->name, "sd", x->nsata++); break;
 	case PART_CD: snprintf(d->name, sizeof(d->name), "sr%u", x->ncds++); break;
 	case PART_NET:
-	case PART_TTY: BUG("that is no disk");
+	case PART_TTY:
+	case PART_HVC: BUG("that is no disk");
 	}
 	return 0;
 }
@@ -375,6 +376,22 @@ static int show_tty(struct explain *x, const struct slot_part *p)
 	return p->backend[0] ? add_port(x, name, option) : 0;
 }
 
+static int show_hvc(struct explain *x, const struct slot_part *p)
+{
+	const struct slot_config *s = x->now->config;
+	const char *backend = p->backend[0] ? p->backend : "not connected";
+	char name[EXPLAIN_NAME], option[40];
+
+	if (p->port) {
+		line(x, "guest", "/dev/virtio-ports/%s, %s", p->port, backend);
+		return 0;
+	}
+	snprintf(name, sizeof(name), "hvc%u", x->nhvcs++);
+	snprintf(option, sizeof(option), "-s %u:%u,%s", s->slot, s->func, s->type->name);
+	line(x, "guest", "%s, %s", name, backend);
+	return p->backend[0] ? add_port(x, name, option) : 0;
+}
+
 static int show_part(void *opaque, const struct slot_part *p)
 {
 	struct explain *x = opaque;
@@ -382,6 +399,7 @@ static int show_part(void *opaque, const struct slot_part *p)
 	switch (p->kind) {
 	case PART_NET: return show_card(x, p);
 	case PART_TTY: return show_tty(x, p);
+	case PART_HVC: return show_hvc(x, p);
 	default: return show_disk(x, p);
 	}
 }

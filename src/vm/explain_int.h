@@ -35,7 +35,7 @@ struct explain {
 	unsigned count;
 	const struct slot_dev *now; /* the one whose parts are visited */
 	struct explain_disk *disk;
-	unsigned ndisks, nvirtio, nsata, ncds, ncards, nttys;
+	unsigned ndisks, nvirtio, nsata, ncds, ncards, nttys, nhvcs;
 	struct explain_port *port;
 	unsigned nports;
 	unsigned warnings;

@@ -85,8 +85,12 @@ static void resized(void *opaque, u16 columns, u16 rows)
 	virtio_console_resize(p->board->chip, p->n, columns, rows);
 }
 
-static const struct console_ops ops = {
-        .receive = receive, .ready = ready, .brk = ignore_break, .quit = quit, .carrier = carrier, .resized = resized};
+static const struct console_ops ops = {.receive = receive,
+        .ready = ready,
+        .brk = ignore_break,
+        .quit = quit,
+        .carrier = carrier,
+        .resized = resized};
 
 /* --- life --- */
 
@@ -172,8 +176,30 @@ static void terminal_resized(struct slot_dev *s)
 			console_look_size(b->end[n].console);
 }
 
+static int visit_ports(struct slot_dev *s, slot_visit visit, void *opaque)
+{
+	struct console_spec spec;
+	struct err e;
+	int rc = console_spec_parse(&spec, s->config->config, &e);
+
+	if (rc < 0)
+		return rc;
+	for (unsigned n = 0; n < spec.count && rc == 0; n++) {
+		const struct console_port_spec *p = &spec.port[n];
+		const struct slot_part part = {.kind = PART_HVC,
+		        .backend = p->backends ? p->backends : "",
+		        .port = p->name[0] ? p->name : NULL};
+
+		if (p->name[0] || p->backends || spec.count == 1)
+			rc = visit(opaque, &part);
+	}
+	console_spec_free(&spec);
+	return rc;
+}
+
 const struct slot_ops slot_virtio_console = {.name = "virtio-console",
         .build = build,
         .stop = stop,
         .end = end,
-        .terminal_resized = terminal_resized};
+        .terminal_resized = terminal_resized,
+        .parts = visit_ports};

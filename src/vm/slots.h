@@ -18,7 +18,7 @@ struct slots;
 struct vm;
 
 /* What a guest finds in a slot, for --explain: one for each drive, card or port. */
-enum slot_part_kind { PART_VIRTIO_DISK, PART_SATA_DISK, PART_CD, PART_NET, PART_TTY };
+enum slot_part_kind { PART_VIRTIO_DISK, PART_SATA_DISK, PART_CD, PART_NET, PART_TTY, PART_HVC };
 
 struct slot_part {
 	enum slot_part_kind kind;
@@ -26,6 +26,7 @@ struct slot_part {
 	const struct image_spec *image; /* the same */
 	const u8 *mac;                  /* of cards */
 	const char *backend;            /* of ports; "": not connected */
+	const char *port;               /* of a virtio console's named ports; else NULL */
 };
 
 typedef int (*slot_visit)(void *opaque, const struct slot_part *part);

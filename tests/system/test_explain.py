@@ -66,12 +66,12 @@ def test_the_guest_finds_what_is_said(boot, tmp_path):
     args = ["-A", "-m", "3500M", "-c", "2", "-s", f"9,virtio-blk,{raw}",
             "-s", f"5:1,virtio-blk,{tmp_path}/sparse.img,size=1G,split=256M,sparse,sectorsize=4096",
             "-s", "5:0,virtio-rnd", "-s", "7,virtio-net", "-s", f"6,ahci-cd,{iso}",
-            "-s", f"8,ahci-hd,{raw.with_name('sata.img')},size=5M", "-s", "10,dummy", "-s", "12,uart,null"]
+            "-s", f"8,ahci-hd,{raw.with_name('sata.img')},size=5M", "-s", "10,dummy", "-s", "12,uart,null", "-s", "13,virtio-console,null,port=talk,null"]
     text = explain(*args, pkg=GENERIC)
     assert warnings(text) == []
     m = boot(*args, package=GENERIC).shell()
     found = devices(text)
-    assert set(found) == {(0, s, f) for s, f in ((0, 0), (5, 0), (5, 1), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (12, 0), (31, 0))}
+    assert set(found) == {(0, s, f) for s, f in ((0, 0), (5, 0), (5, 1), (6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (12, 0), (13, 0), (31, 0))}
     for address, entry in found.items():
         check_bars(m, address, entry)
     for address, entry in found.items():
@@ -87,6 +87,8 @@ def test_the_guest_finds_what_is_said(boot, tmp_path):
     assert re.search(r"guest +eth0, with systemd enp0s7\n", found[0, 7, 0])
     tty = re.search(r"guest +(ttyS\d+), null", found[0, 12, 0]).group(1)
     assert "/0000:00:0c.0/" in m.run(f"readlink /sys/class/tty/{tty}")
+    assert re.search(r"guest +hvc0, null\n +guest +/dev/virtio-ports/talk, null\n", found[0, 13, 0])
+    assert m.run("cat /sys/class/virtio-ports/*/name").strip() == "talk"
     told = m.run("dmesg")
     for start, end, kind in re.findall(r"^  0x(\w+)-0x(\w+)  (RAM|ACPI tables|ACPI memory)$", text, re.M):
         kind = {"RAM": "usable", "ACPI tables": "ACPI data", "ACPI memory": "ACPI NVS"}[kind]
@@ -139,6 +141,8 @@ def test_a_machine_that_runs(boot, tmp_path):
     ([], "console=ttyS0,115200n8", None),
     (["-l", "com2,null"], "console=ttyS1", None),
     (["-s", "5,uart,null"], "console=ttyS2", None),
+    (["-s", "5,virtio-console,null"], "console=hvc0", None),
+    (["-s", "5,virtio-console,port=a,null"], "console=hvc0", "no console=ttyS0"),
     ([], 'x="y console=ttyS0"', "no console=ttyS0"),
     (["-s", "2,virtio-blk,DIR/d.img"], "console=ttyS0 root=/dev/vdb1", "root=/dev/vdb1: the machine has no such disk, it has vda"),
     (["-s", "2,ahci-hd,DIR/d.img"], "console=ttyS0 root=/dev/vda ro", "root=/dev/vda: the machine has no such disk, it has sda"),
