@@ -11,6 +11,8 @@
 
 #define EXPLAIN_NAME 16
 
+struct volumes;
+
 /* A drive as the guest will name it. */
 struct explain_disk {
 	char name[EXPLAIN_NAME]; /* "vda" */
@@ -19,6 +21,8 @@ struct explain_disk {
 	const struct slot_dev *slot;
 	char path[IMAGE_PATH_MAX];
 	enum dry_state state;
+	bool looked;
+	struct volumes *volumes; /* once looked: what is on it, NULL: nothing that can be read */
 };
 
 /* A serial port that is connected. */

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from machine import BOARD, XHYVE, initramfs, kernel
+from machine import BOARD, TOP, XHYVE, initramfs, kernel
 
 GENERIC = "linux-image-amd64"  # has SATA drivers
 NO_KVM_LINES = re.compile(r"^xhyve: using the software CPU .*\n", re.M)
@@ -60,7 +60,7 @@ def check_bars(m, address, entry):
 def test_the_guest_finds_what_is_said(boot, tmp_path):
     """Order of the command line, of slots and of names differ on purpose."""
     iso = tmp_path / "a.iso"
-    iso.write_bytes(bytes(32769) + b"CD001" + bytes(70000))
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", iso, TOP / "examples"], check=True, capture_output=True)
     raw = tmp_path / "raw.img"
     raw.write_bytes(bytes(3 << 20))
     args = ["-A", "-m", "3500M", "-c", "2", "-s", f"9,virtio-blk,{raw}",
@@ -151,7 +151,7 @@ def test_a_machine_that_runs(boot, tmp_path):
     (["-s", "2,virtio-blk,DIR/d.img"], "console=ttyS0 root=/dev/vdb root=/dev/vda", None),
     (["-s", "2,virtio-blk,DIR/d.img"], "console=ttyS0 root=/dev/mapper/vg-root", None),
     (["-s", "2,virtio-blk,DIR/n.img,size=1G"], "console=ttyS0 root=/dev/vda1", "n.img is a new disk, nothing is on it yet"),
-    (["-s", "2,ahci-cd,DIR/d.img"], "console=ttyS0", "d.img in /dev/sr0 is no ISO 9660 image"),
+    (["-s", "2,ahci-cd,DIR/d.img"], "console=ttyS0", "d.img in /dev/sr0 holds no file system of a disc"),
     (["-s", "2,ahci-cd"], "console=ttyS0", None),
 ])
 def test_warnings(tmp_path, args, cmdline, warning):
@@ -161,6 +161,56 @@ def test_warnings(tmp_path, args, cmdline, warning):
         assert len(found) == 1 and warning in found[0], found
     else:
         assert found == []
+
+
+def partitioned(path, label, *lines, size=64 << 20):
+    with open(path, "wb") as f:
+        f.truncate(size)
+    subprocess.run(["/sbin/sfdisk", "-q", "--label", label, path], input="\n".join(lines), text=True, check=True)
+
+
+def warnings_for_disk(image, root, options=""):
+    return warnings(explain("-s", f"2,virtio-blk,{image}{options}", cmdline=f"console=ttyS0 root={root}"))
+
+
+@pytest.mark.parametrize("label", ["dos", "gpt"])
+def test_partitions(tmp_path, label):
+    """root= names what is in the table, by number or by name."""
+    image = tmp_path / "d.img"
+    partitioned(image, label, "size=8M", "size=8M")
+    disk = subprocess.run(["/sbin/sfdisk", "-d", image], check=True, capture_output=True, text=True).stdout
+    if label == "gpt":
+        partuuid = re.search(r"uuid=([0-9A-F-]{36})", disk.split("\n\n")[1]).group(1).lower()
+    else:
+        partuuid = re.search(r"label-id: 0x(\w+)", disk).group(1) + "-01"
+    for root in ("/dev/vda1", "/dev/vda2", f"PARTUUID={partuuid}", f"PARTUUID={partuuid.upper()}"):
+        assert warnings_for_disk(image, root) == []
+    assert warnings_for_disk(image, "/dev/vda3") == [f"root=/dev/vda3: {image} has no partition 3, it has 1, 2"]
+    assert warnings_for_disk(image, "/dev/vda") == [f"root=/dev/vda: no file system, but {image} has partitions: it has 1, 2"]
+    assert warnings_for_disk(image, "PARTUUID=12345678-01") == ["root=PARTUUID=12345678-01: no disk of the machine has it"]
+    assert warnings_for_disk(image, "/dev/vdb1") == ["root=/dev/vdb1: the machine has no such disk, it has vda"]
+
+
+def test_file_systems_by_name(tmp_path):
+    uuid = "0a1b2c3d-0000-4000-8000-0123456789ab"
+    image = tmp_path / "d.img"
+    subprocess.run(["/sbin/mkfs.ext4", "-q", "-U", uuid, "-L", "top", image, "16M"], check=True)
+    for root in (f"UUID={uuid}", "LABEL=top", f"/dev/disk/by-uuid/{uuid}", "/dev/vda"):
+        assert warnings_for_disk(image, root) == []
+    assert warnings_for_disk(image, "LABEL=bottom") == ["root=LABEL=bottom: no disk of the machine has it"]
+    assert warnings_for_disk(image, "/dev/vda1") == [f"root=/dev/vda1: {image} has no partition 1, no partitions"]
+
+
+def test_geometry_that_does_not_fit(tmp_path):
+    image = tmp_path / "d.img"
+    partitioned(image, "gpt", "size=8M")
+    found = warnings_for_disk(image, "/dev/vda1", ",sectorsize=4096")
+    assert "was partitioned with sectors of 512 bytes, /dev/vda has 4096" in found[0], found
+    partitioned(image, "dos", "size=8M", "type=83")
+    assert warnings_for_disk(image, "/dev/vda1") == []
+    os.truncate(image, 32 << 20)
+    found = warnings_for_disk(image, "/dev/vda1")
+    assert found == [f"{image}: partition 2 ends behind the disk (/dev/vda has 65536 sectors of 512 bytes)"]
 
 
 def test_what_cannot_start(tmp_path):
