@@ -3,7 +3,8 @@
 #
 # It wants three files: the CD image, and the kernel and initrd from it. With a CD of tools/install-cd.sh:
 #   tools/install-cd.sh install.iso
-#   xorriso -osirrox on -indev install.iso -extract /install/vmlinuz vmlinuz -extract /install/initrd.gz initrd.gz
+#   xhyve-img cp install.iso:/install/vmlinuz .
+#   xhyve-img cp install.iso:/install/initrd.gz .
 # Then examples/boot.sh starts what was installed.
 set -eu
 XHYVE=${XHYVE:-xhyve}

@@ -31,8 +31,8 @@ class Installation:
         for script in ("install.sh", "boot.sh"):
             shutil.copy(TOP / "examples" / script, path)
         subprocess.run([TOP / "tools" / "install-cd.sh", path / "install.iso"], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["xorriso", "-osirrox", "on", "-indev", "install.iso", "-extract", "/install/vmlinuz", "vmlinuz",
-                        "-extract", "/install/initrd.gz", "initrd.gz"], cwd=path, check=True, capture_output=True)
+        for name in ("vmlinuz", "initrd.gz"):
+            subprocess.run([IMG, "cp", f"install.iso:/install/{name}", "."], cwd=path, check=True)
 
     def start(self, script, **environment):
         env = {**os.environ, "XHYVE": XHYVE, **environment}
