@@ -73,7 +73,7 @@ static int log_place(struct log *l, u32 pos, u64 *block)
 
 static int log_read(struct log *l, u32 pos)
 {
-	u64 block;
+	u64 block = 0;
 	int rc = log_place(l, pos, &block);
 
 	return rc < 0 ? rc : ext_read(l->x, l->block, l->x->block_size, block, 0);

@@ -391,7 +391,7 @@ static int read_extents(struct iso *v, struct record *r, const struct fs_node *n
 
 static int iso_read(struct fs *f, const struct fs_node *n, void *buf, u64 len, u64 off)
 {
-	struct record *r = malloc(sizeof(*r));
+	struct record *r = calloc(1, sizeof(*r));
 	int rc = r ? read_extents(iso_of(f), r, n, buf, len, off) : -ENOMEM;
 
 	free(r);
@@ -400,7 +400,7 @@ static int iso_read(struct fs *f, const struct fs_node *n, void *buf, u64 len, u
 
 static int iso_readlink(struct fs *f, const struct fs_node *n, char target[FS_PATH_MAX])
 {
-	struct record *r = malloc(sizeof(*r));
+	struct record *r = calloc(1, sizeof(*r));
 	int rc = r ? load_record(iso_of(f), r, n->id) : -ENOMEM;
 
 	if (rc == 0 && (r->truncated || !r->target[0]))
