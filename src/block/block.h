@@ -55,7 +55,6 @@ struct block {
 	u32 logical;     /* sector size that a guest should see, power of two >= 512 */
 	u32 physical;    /* >= logical */
 	u32 grain;       /* discards of this many bytes, aligned, free space; 0: discard does nothing */
-	u32 writers;     /* so many writes at a time, more gain nothing; 0: any number */
 	bool ro;         /* writes fail with -EROFS */
 	bool through;    /* writes should be followed by a flush before they are acknowledged (sync) */
 	char serial[21]; /* identifies the disk to a guest; printable, stable when its files move */

@@ -16,11 +16,6 @@
 
 #define SPARE_DESCRIPTORS 64
 #define LARGE_TABLE (64 * MiB)
-/*
- * File systems let one write at a time into the page cache of a file. More than it takes to keep that one
- * busy only wait for each other, at the cost of whoever has the processor otherwise.
- */
-#define CACHED_WRITERS 2
 
 /* One image being opened. */
 struct opening {
@@ -460,15 +455,16 @@ static void set_serial(struct opening *o, struct block *b)
 static int build(struct opening *o, struct block **out)
 {
 	struct host_stat st;
-	int r = o->io->ops->stat(o->io, o->fd[0], &st);
-	if (r < 0)
-		return err_errno(o->e, r, "%s", o->s->path);
-	o->align = o->s->nocache ? st.align : 0;
-	r = o->g.sparse ? build_sparse(o, out) : o->g.is_split ? build_split(o, out) : build_raw(o, out);
+	if (o->s->nocache) {
+		int r = o->io->ops->stat(o->io, o->fd[0], &st);
+		if (r < 0)
+			return err_errno(o->e, r, "%s", o->s->path);
+		o->align = st.align;
+	}
+	int r = o->g.sparse ? build_sparse(o, out) : o->g.is_split ? build_split(o, out) : build_raw(o, out);
 	if (r < 0)
 		return r;
 	(*out)->through = o->s->sync;
-	(*out)->writers = o->align || st.device ? 0 : CACHED_WRITERS;
 	set_serial(o, *out);
 	return 0;
 }

@@ -1,7 +1,6 @@
 /*
  * The worker pool of a disk. Threads are started one by one as requests find all others busy; each
- * takes the oldest request, runs it, calls done, and goes on without sleeping while there is work. Of writes
- * no more are run at a time than the disk gains from; others that arrive meanwhile go past those that wait.
+ * takes the oldest request, runs it, calls done, and goes on without sleeping while there is work.
  *
  * A pool that has been idle for a second after writes flushes the disk by itself: that bounds what
  * a power cut can take from guests that never flush, and lets the sparse layer free what was discarded.
@@ -16,20 +15,14 @@
 
 #define IDLE_FLUSH_S 1
 
-struct fifo {
-	struct block_req *head, **tail;
-	unsigned n;
-};
-
 struct block_queue {
 	struct block *b;
 	pthread_mutex_t lock;
-	pthread_cond_t work;  /* a request can be run, or stop */
+	pthread_cond_t work;  /* a request is waiting, or stop */
 	pthread_cond_t quiet; /* nothing is unfinished */
-	struct fifo write, other;
-	u64 submitted;     /* requests so far */
+	struct block_req *head, **tail;
+	unsigned waiting;  /* requests in the list */
 	unsigned running;  /* requests being run */
-	unsigned writing;  /* writes among them */
 	unsigned sleeping; /* threads in cond_wait */
 	unsigned nthreads, max;
 	unsigned peak;
@@ -53,50 +46,14 @@ static int run(struct block_queue *q, struct block_req *r, bool through)
 	return res == 0 && through ? block_flush(q->b) : res;
 }
 
-static void fifo_init(struct fifo *f)
-{
-	f->tail = &f->head;
-}
-
-static void fifo_put(struct fifo *f, struct block_req *r)
-{
-	r->next = NULL;
-	*f->tail = r;
-	f->tail = &r->next;
-	f->n++;
-}
-
-static struct block_req *fifo_take(struct fifo *f)
-{
-	struct block_req *r = f->head;
-	f->head = r->next;
-	if (!f->head)
-		f->tail = &f->head;
-	f->n--;
-	return r;
-}
-
-/* Waiting writes that may run now. With write-through they share flushes: the more the better. */
-static unsigned writes_ready(const struct block_queue *q)
-{
-	if (q->through || !q->b->writers)
-		return q->write.n;
-	return q->writing < q->b->writers ? MIN(q->write.n, q->b->writers - q->writing) : 0;
-}
-
-static unsigned ready(const struct block_queue *q)
-{
-	return q->other.n + writes_ready(q);
-}
-
-/* The oldest that may run. */
 static struct block_req *take(struct block_queue *q)
 {
-	bool write = writes_ready(q) && !(q->other.n && q->other.head->order < q->write.head->order);
-	q->running++;
-	q->writing += write;
-	q->peak = MAX(q->peak, q->running);
-	return fifo_take(write ? &q->write : &q->other);
+	struct block_req *r = q->head;
+	q->head = r->next;
+	if (!q->head)
+		q->tail = &q->head;
+	q->waiting--;
+	return r;
 }
 
 /* The lock is held, there is nothing to do, this thread has waited for IDLE_FLUSH_S. */
@@ -119,7 +76,7 @@ static void wait_for_work(struct block_queue *q)
 		struct timespec t;
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		t.tv_sec += IDLE_FLUSH_S;
-		if (pthread_cond_timedwait(&q->work, &q->lock, &t) == ETIMEDOUT && !ready(q)) {
+		if (pthread_cond_timedwait(&q->work, &q->lock, &t) == ETIMEDOUT && !q->head) {
 			q->sleeping--;
 			flush_when_idle(q);
 			return;
@@ -132,34 +89,30 @@ static void wait_for_work(struct block_queue *q)
 
 static void finish(struct block_queue *q, struct block_req *r, bool through)
 {
-	bool write = r->op == BLOCK_WRITE, changes = r->op != BLOCK_READ && r->op != BLOCK_FLUSH;
+	bool writes = r->op != BLOCK_READ && r->op != BLOCK_FLUSH;
 	pthread_mutex_unlock(&q->lock);
 	r->result = run(q, r, through);
 	r->done(r); /* r is the submitter's again */
 	pthread_mutex_lock(&q->lock);
-	q->unflushed |= changes && !through;
-	q->writing -= write;
-	if (--q->running == 0 && !ready(q))
+	q->unflushed |= writes && !through;
+	if (--q->running == 0 && !q->head)
 		pthread_cond_broadcast(&q->quiet);
 }
-
-static void call_worker(struct block_queue *q);
 
 static void *worker(void *opaque)
 {
 	struct block_queue *q = opaque;
 	pthread_mutex_lock(&q->lock);
 	for (;;) {
-		while (!ready(q) && !q->stop)
+		while (!q->head && !q->stop)
 			wait_for_work(q);
-		if (!ready(q))
+		if (!q->head)
 			break;
 		struct block_req *r = take(q);
 		if (r->op == BLOCK_FLUSH)
 			q->unflushed = false;
-		/* a write that had to wait for another one to end: nobody was woken for it */
-		if (r->op != BLOCK_WRITE && q->b->writers && writes_ready(q))
-			call_worker(q);
+		q->running++;
+		q->peak = MAX(q->peak, q->running);
 		finish(q, r, q->through);
 	}
 	pthread_mutex_unlock(&q->lock);
@@ -179,15 +132,6 @@ static int start_worker(struct block_queue *q)
 	return -r;
 }
 
-/* Something can be run: wakes a thread. Fewer sleepers than that: one more, if the host gives one. */
-static void call_worker(struct block_queue *q)
-{
-	if (q->sleeping)
-		pthread_cond_signal(&q->work);
-	if (ready(q) > q->sleeping && q->nthreads < q->max)
-		start_worker(q);
-}
-
 int block_queue_create(struct block_queue **out, struct block *b, unsigned workers)
 {
 	struct block_queue *q = calloc(1, sizeof(*q) + workers * sizeof(pthread_t));
@@ -195,8 +139,7 @@ int block_queue_create(struct block_queue **out, struct block *b, unsigned worke
 		return -ENOMEM;
 	q->b = b;
 	q->max = workers;
-	fifo_init(&q->write);
-	fifo_init(&q->other);
+	q->tail = &q->head;
 	q->through = b->through;
 	pthread_mutex_init(&q->lock, NULL);
 	pthread_condattr_t mono;
@@ -231,17 +174,22 @@ void block_queue_destroy(struct block_queue *q)
 void block_submit(struct block_queue *q, struct block_req *r)
 {
 	pthread_mutex_lock(&q->lock);
-	r->order = q->submitted++;
-	fifo_put(r->op == BLOCK_WRITE ? &q->write : &q->other, r);
-	if (ready(q))
-		call_worker(q);
+	r->next = NULL;
+	*q->tail = r;
+	q->tail = &r->next;
+	q->waiting++;
+	if (q->sleeping)
+		pthread_cond_signal(&q->work);
+	/* fewer sleepers than waiting requests: one more thread, if the host gives one */
+	if (q->waiting > q->sleeping && q->nthreads < q->max)
+		start_worker(q);
 	pthread_mutex_unlock(&q->lock);
 }
 
 void block_queue_drain(struct block_queue *q)
 {
 	pthread_mutex_lock(&q->lock);
-	while (q->write.n || q->other.n || q->running)
+	while (q->head || q->running)
 		pthread_cond_wait(&q->quiet, &q->lock);
 	pthread_mutex_unlock(&q->lock);
 }

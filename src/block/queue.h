@@ -1,10 +1,10 @@
 /*
  * Asynchronous requests on a disk: a pool of threads that run the blocking calls of block/block.h.
  *
- * Up to BLOCK_WORKERS requests of a disk run at the same time (writes: block.writers) and finish in any
- * order. The one ordering rule: a flush covers exactly the requests whose done was called before the flush
- * was submitted; whoever needs more waits. With write-through on (block_queue_set_through, or the disk's own
- * option), a write is done only after a flush that followed it.
+ * Up to BLOCK_WORKERS requests of a disk run at the same time and finish in any order. The one
+ * ordering rule: a flush covers exactly the requests whose done was called before the flush was
+ * submitted; whoever needs more waits. With write-through on (block_queue_set_through, or the disk's
+ * own option), a write is done only after a flush that followed it.
  *
  * done runs on a worker (never inside block_submit) and may submit again. Any thread may submit.
  */
@@ -26,8 +26,7 @@ struct block_req {
 	int result;   /* 0 or -errno when done is called */
 	void (*done)(struct block_req *r);
 	void *opaque;
-	struct block_req *next; /* this and what follows is private */
-	u64 order;
+	struct block_req *next; /* private */
 };
 
 struct block_queue;

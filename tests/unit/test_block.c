@@ -504,64 +504,6 @@ static void test_depth(void **state)
 	pthread_barrier_destroy(&g.barrier);
 }
 
-/* A disk whose writes do not end before a read has been there, and which counts those inside. */
-struct few {
-	struct block b;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	unsigned writing, most, reads;
-};
-
-static int few_write(struct block *b, const struct iovec *iov, int n, u64 off)
-{
-	struct few *f = container_of(b, struct few, b);
-	pthread_mutex_lock(&f->lock);
-	f->writing++;
-	f->most = MAX(f->most, f->writing);
-	pthread_cond_broadcast(&f->changed);
-	while (f->reads == 0)
-		pthread_cond_wait(&f->changed, &f->lock);
-	f->writing--;
-	pthread_mutex_unlock(&f->lock);
-	return 0;
-}
-
-static int few_read(struct block *b, const struct iovec *iov, int n, u64 off)
-{
-	struct few *f = container_of(b, struct few, b);
-	pthread_mutex_lock(&f->lock);
-	while (f->reads == 0 && f->writing < 2)
-		pthread_cond_wait(&f->changed, &f->lock);
-	f->reads++;
-	pthread_cond_broadcast(&f->changed);
-	pthread_mutex_unlock(&f->lock);
-	return 0;
-}
-
-/* Writes that gain nothing from company wait for each other, and nothing else waits for them. */
-static void test_writers(void **state)
-{
-	static const struct block_ops ops = {.preadv = few_read, .pwritev = few_write};
-	struct few f = {.b = {.ops = &ops, .size = MiB, .writers = 2},
-	        .lock = PTHREAD_MUTEX_INITIALIZER,
-	        .changed = PTHREAD_COND_INITIALIZER};
-	struct counter c = {.lock = PTHREAD_MUTEX_INITIALIZER};
-	struct block_queue *q;
-	static struct block_req r[400];
-	u8 buf[512];
-	struct iovec v = {buf, sizeof(buf)};
-	assert_int_equal(block_queue_create(&q, &f.b, BLOCK_WORKERS), 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(r); i++) {
-		enum block_op op = i < 40 || i % 5 < 3 ? BLOCK_WRITE : BLOCK_READ;
-		r[i] = (struct block_req){.op = op, .iov = &v, .niov = 1, .done = count_done, .opaque = &c};
-		block_submit(q, &r[i]);
-	}
-	block_queue_drain(q);
-	assert_int_equal(c.done, ARRAY_SIZE(r));
-	assert_int_equal(f.most, 2);
-	block_queue_destroy(q);
-}
-
 static void test_queue(void **state)
 {
 	struct block *b = must_open("q.img,size=8M,split=1M,sparse,sectorsize=4096,sync");
@@ -625,7 +567,6 @@ int main(void)
 	        cmocka_unit_test_teardown(test_vector, clean),
 	        cmocka_unit_test_teardown(test_space, clean),
 	        cmocka_unit_test(test_depth),
-	        cmocka_unit_test(test_writers),
 	        cmocka_unit_test_teardown(test_queue, clean),
 	        cmocka_unit_test_teardown(test_terabyte, clean),
 	        cmocka_unit_test_teardown(test_many_segments, clean),
