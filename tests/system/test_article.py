@@ -11,8 +11,8 @@ import subprocess
 import pytest
 
 from machine import PROMPT, TOP, XHYVE, Machine
+from network import BUSYBOX, GATEWAY, free_port, web
 from test_explain import devices, warnings
-from test_net import BUSYBOX, GATEWAY, free_port, web
 
 IMG = XHYVE + "-img"
 PASSWORD = "correct-horse"
