@@ -8,8 +8,11 @@
 #include <cpuid.h>
 #include <stdio.h>
 
-/* Family 6, model 0x8f (Sapphire Rapids), stepping 8 */
-#define SIGNATURE 0x000806f8u
+/*
+ * Family 6, model 0xaf (Sierra Forest), stepping 3: a server without AVX-512. Programs that choose functions
+ * by the model, as GCC's target clones do, must not find one here whose features we do not have.
+ */
+#define SIGNATURE 0x000a06f3u
 
 enum need { ALWAYS, BOUND, BOUND_HOST };
 

@@ -1,4 +1,6 @@
 """Small things in a stock kernel: random numbers, the translator under comparison."""
+import subprocess
+
 from machine import Machine
 
 
@@ -25,3 +27,19 @@ def test_jit_check(boot):
     assert m.run("nproc").strip() == "2"
     assert m.run("(sha256sum /bin/busybox & sha256sum /bin/busybox; wait) | sort -u | wc -l").strip() == "1"
     assert m.leave("poweroff") == 1
+
+
+def test_no_model_with_more_features(boot, tmp_path):
+    """Functions that a compiler picks by the CPU's model run: none of a model with AVX-512, which there is not."""
+    source = tmp_path / "clones.c"
+    source.write_text("""#include <stdio.h>
+__attribute__((target_clones("arch=sapphirerapids", "arch=skylake-avx512", "arch=alderlake", "default"), optimize("O3")))
+void add(float *restrict a, const float *restrict b, int n) { for (int i = 0; i < n; i++) a[i] = a[i] * 2 + b[i]; }
+int main(int c, char **v) { static float a[4096], b[4096]; for (int i = 0; i < 4096; i++) b[i] = i;
+add(a, b, 4096); printf("%.0f\\n", a[4095]); return 0; }
+""")
+    program = tmp_path / "clones"
+    subprocess.run(["gcc", "-O2", "-o", program, source], check=True)
+    machine = boot("-A", "--accel=jit", cmdline="console=ttyS0 quiet", programs=(str(program),)).shell()
+    assert machine.run("clones").strip() == "4095"
+    assert machine.leave("poweroff") == 1
