@@ -85,7 +85,11 @@ struct accel_ops {
 	int (*vcpu_create)(
 	        struct accel_vm *vm, unsigned id, const struct intc *intc, struct vcpu **out, struct err *e);
 	void (*vcpu_destroy)(struct vcpu *v);
-	/* Whole architectural state; only while the vCPU does not run. */
+	/*
+	 * Whole architectural state; only while the vCPU does not run. set_state with NULL, where the
+	 * interrupt controllers are not the back end's: power-on, also of what struct x86_state does not
+	 * hold. Back ends that own them are made anew instead.
+	 */
 	int (*get_state)(struct vcpu *v, struct x86_state *s);
 	int (*set_state)(struct vcpu *v, const struct x86_state *s);
 	enum run_exit (*run)(struct vcpu *v);

@@ -55,6 +55,12 @@ const struct option_def option_defs[] = {
                  "may be wrong; start and create nothing"},
                 FLAG(explain)},
         {{0, "jit-check", NULL, "compare the translator with the reference engine"}, FLAG(jit_check)},
+        {{0, "on-poweroff", "exit", "what a guest that switches itself off does: it ends xhyve"},
+                opt_on_poweroff, 0},
+        {{0, "on-reboot", "exit|restart",
+                 "what a reset does: end xhyve with status 0 (default), or\n"
+                 "start the machine again, kernel and initrd from their files"},
+                opt_on_reboot, 0},
         {{0, "perf-map", NULL, "write /tmp/perf-PID.map, which names translated code for perf"},
                 FLAG(perf_map)},
         {{0, "stats", NULL, "print counters to stderr at the end"}, FLAG(stats)},

@@ -29,6 +29,8 @@ int opt_uuid(struct parse *p, char *value);
 int opt_version(struct parse *p, char *value);
 int opt_accel(struct parse *p, char *value);
 int opt_code_cache(struct parse *p, char *value);
+int opt_on_poweroff(struct parse *p, char *value);
+int opt_on_reboot(struct parse *p, char *value);
 int opt_control(struct parse *p, char *value);
 
 /* Rules between options, once all are read. */

@@ -144,6 +144,21 @@ int opt_control(struct parse *p, char *value)
 	return 0;
 }
 
+int opt_on_reboot(struct parse *p, char *value)
+{
+	p->c->restart = strcmp(value, "restart") == 0;
+	if (!p->c->restart && strcmp(value, "exit") != 0)
+		return err_usage(p->e, "--on-reboot=" VAL ": must be exit or restart", value);
+	return 0;
+}
+
+int opt_on_poweroff(struct parse *p, char *value)
+{
+	if (strcmp(value, "exit") != 0)
+		return err_usage(p->e, "--on-poweroff=" VAL ": must be exit", value);
+	return 0;
+}
+
 int opt_accel(struct parse *p, char *value)
 {
 	static const char *const names[] = {

@@ -81,6 +81,15 @@ int dummy_init(struct dummy *d)
 	return rc;
 }
 
+void dummy_reset(struct dummy *d)
+{
+	pthread_mutex_lock(&d->lock);
+	memset(d->io, 0, sizeof(d->io));
+	memset(d->mem, 0, sizeof(d->mem));
+	pci_set_intx(&d->pci, false);
+	pthread_mutex_unlock(&d->lock);
+}
+
 void dummy_fini(struct dummy *d)
 {
 	pci_dev_fini(&d->pci);

@@ -15,4 +15,5 @@ struct dummy {
 };
 
 int dummy_init(struct dummy *d);
+void dummy_reset(struct dummy *d);
 void dummy_fini(struct dummy *d);

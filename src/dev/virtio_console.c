@@ -442,6 +442,11 @@ void virtio_console_destroy(struct virtio_console *d)
 	free(d);
 }
 
+void virtio_console_reset(struct virtio_console *d)
+{
+	virtio_reset(&d->v);
+}
+
 struct pci_dev *virtio_console_pci(struct virtio_console *d)
 {
 	return &d->v.pci;

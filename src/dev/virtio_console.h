@@ -44,6 +44,7 @@ struct virtio_console;
 int virtio_console_create(struct virtio_console **out, const struct virtio_console_config *c);
 /* NULL is fine. */
 void virtio_console_destroy(struct virtio_console *d);
+void virtio_console_reset(struct virtio_console *d);
 struct pci_dev *virtio_console_pci(struct virtio_console *d);
 
 /* --- from the host, any thread; port < nports --- */

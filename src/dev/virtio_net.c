@@ -415,6 +415,11 @@ void virtio_net_destroy(struct virtio_net *d)
 	free(d);
 }
 
+void virtio_net_reset(struct virtio_net *d)
+{
+	virtio_reset(&d->v);
+}
+
 const struct net_client *virtio_net_client(struct virtio_net *d)
 {
 	return &d->client;

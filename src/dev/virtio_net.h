@@ -29,6 +29,7 @@ struct virtio_net_stats {
 int virtio_net_create(struct virtio_net **out, const struct virtio_net_config *c);
 /* The port has been stopped. NULL is fine. */
 void virtio_net_destroy(struct virtio_net *d);
+void virtio_net_reset(struct virtio_net *d);
 /* What the port calls: for net_start (or net_attach). */
 const struct net_client *virtio_net_client(struct virtio_net *d);
 struct pci_dev *virtio_net_pci(struct virtio_net *d); /* for pci_add */

@@ -197,6 +197,23 @@ int mem_zero(struct mem *m, u64 gpa, u64 len)
 	return 0;
 }
 
+static int clear_range(struct mem *m, u64 gpa, u64 len)
+{
+	if (len == 0)
+		return 0;
+	if (madvise(m->base + gpa, len, MADV_DONTNEED) < 0)
+		return -errno;
+	mem_wrote(m, gpa, len);
+	return 0;
+}
+
+int mem_clear(struct mem *m)
+{
+	int rc = clear_range(m, 0, m->low);
+
+	return rc < 0 ? rc : clear_range(m, MEM_HIGH_BASE, m->high);
+}
+
 u32 mem_code_mark(struct mem *m, u64 gpa, u64 len, bool *first)
 {
 	u64 page = gpa >> PAGE_SHIFT;

@@ -69,6 +69,9 @@ int mem_read(const struct mem *m, u64 gpa, void *buf, u64 len);
 int mem_write(struct mem *m, u64 gpa, const void *buf, u64 len);
 int mem_zero(struct mem *m, u64 gpa, u64 len);
 
+/* All of RAM reads as zeros, and its storage goes back to the host. No CPU runs. */
+int mem_clear(struct mem *m);
+
 /* The mask bit of the line that holds gpa. */
 static inline u64 mem_line_bit(u64 gpa)
 {

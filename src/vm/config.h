@@ -93,6 +93,7 @@ struct vm_config {
 	bool stats;          /* --stats */
 	bool perf_map;       /* --perf-map */
 	bool jit_check;      /* --jit-check */
+	bool restart;        /* --on-reboot=restart */
 	u64 code_cache;      /* --code-cache, bytes; 0: the accelerator's default */
 	const char *control; /* --control: path of the socket, NULL: none */
 

@@ -172,13 +172,13 @@ static int power(void *opaque, struct err *e)
 
 static int reset(void *opaque, struct err *e)
 {
-	vm_stop(opaque, EXIT_RESET);
+	vm_reset(opaque, EXIT_RESET);
 	return 0;
 }
 
 static int quit(void *opaque, struct err *e)
 {
-	vm_stop(opaque, EXIT_OTHER);
+	vm_quit(opaque);
 	return 0;
 }
 

@@ -54,7 +54,7 @@ static void run_cpu(struct vm_cpu *cpu)
 	while (!__atomic_load_n(&vm->joining, __ATOMIC_SEQ_CST)) {
 		switch (vm->accel->run(cpu->vcpu)) {
 		case RUN_KICKED: park(vm); break;
-		case RUN_TRIPLE_FAULT: vm_stop(vm, EXIT_TRIPLE); return;
+		case RUN_TRIPLE_FAULT: vm_reset(vm, EXIT_TRIPLE); return;
 		case RUN_ERROR: vm_stop(vm, EXIT_FAILED); return;
 		}
 	}
@@ -77,6 +77,8 @@ static void *cpu_thread(void *opaque)
 int cpus_start(struct vm *vm, struct err *e)
 {
 	vm->parked = 0;
+	vm->joining = false;
+	memset(vm->idle, 0, sizeof(vm->idle));
 	for (unsigned n = 0; n < vm->config->ncpus; n++) {
 		int rc = pthread_create(&vm->cpu[n].thread, NULL, cpu_thread, &vm->cpu[n]);
 
@@ -190,6 +192,17 @@ void cpus_destroy(struct vm *vm)
 			vm->accel->vcpu_destroy(vm->cpu[n].vcpu);
 		vm->cpu[n].vcpu = NULL;
 	}
+}
+
+int cpus_power_on(struct vm *vm, struct err *e)
+{
+	for (unsigned n = 0; n < vm->config->ncpus; n++) {
+		int rc = vm->accel->set_state(vm->cpu[n].vcpu, NULL);
+
+		if (rc < 0)
+			return err_errno(e, rc, "%s: cannot reset CPU %u", vm->accel->name, n);
+	}
+	return 0;
 }
 
 int cpus_set_states(struct vm *vm, const struct x86_state *bsp, struct err *e)

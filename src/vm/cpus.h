@@ -18,6 +18,9 @@ void cpus_destroy(struct vm *vm);
 /* The first CPU begins with this state, the others wait for their start-up IPI. */
 int cpus_set_states(struct vm *vm, const struct x86_state *bsp, struct err *e);
 
+/* All CPUs as after power-on; for back ends without interrupt controllers of their own. */
+int cpus_power_on(struct vm *vm, struct err *e);
+
 /* One thread each. cpus_stop ends them, whatever they do, and also when only some have started. */
 int cpus_start(struct vm *vm, struct err *e);
 void cpus_stop(struct vm *vm);

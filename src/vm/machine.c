@@ -49,7 +49,8 @@ static const struct board_com com_table[CONFIG_LPC_PORTS] = {{0x3f8, 4}, {0x2f8,
 
 struct machine {
 	struct vm *vm;
-	bool own_irqchips; /* ours, not the accelerator's */
+	bool own_irqchips;         /* ours, not the accelerator's */
+	pthread_rwlock_t irq_gate; /* not own_irqchips: written while the accelerator is made anew */
 	struct lapic_set lapics;
 	struct ioapic ioapic;
 	struct i8259 pic;
@@ -71,13 +72,22 @@ struct machine {
 
 /* --- wires --- */
 
+static void gsi_set(void *opaque, unsigned gsi, bool level)
+{
+	struct machine *m = opaque;
+
+	pthread_rwlock_rdlock(&m->irq_gate);
+	m->vm->accel->irq_line(m->vm->accel_vm, gsi, level);
+	pthread_rwlock_unlock(&m->irq_gate);
+}
+
 static void isa_set(void *opaque, unsigned irq, bool level)
 {
 	struct machine *m = opaque;
 	struct wire pic, ioapic;
 
 	if (!m->own_irqchips) {
-		m->vm->accel->irq_line(m->vm->accel_vm, irq, level);
+		gsi_set(m, irq, level);
 		return;
 	}
 	pic = i8259_input(&m->pic, irq);
@@ -89,13 +99,6 @@ static void isa_set(void *opaque, unsigned irq, bool level)
 static struct wire isa_wire(struct machine *m, unsigned irq)
 {
 	return (struct wire){.set = isa_set, .opaque = m, .n = irq};
-}
-
-static void gsi_set(void *opaque, unsigned gsi, bool level)
-{
-	struct machine *m = opaque;
-
-	m->vm->accel->irq_line(m->vm->accel_vm, gsi, level);
 }
 
 /* IOAPIC pins that only PCI uses. */
@@ -120,7 +123,9 @@ static void accel_msi(void *opaque, u64 addr, u32 data)
 {
 	struct machine *m = opaque;
 
+	pthread_rwlock_rdlock(&m->irq_gate);
 	m->vm->accel->msi(m->vm->accel_vm, addr, data);
+	pthread_rwlock_unlock(&m->irq_gate);
 }
 
 static struct msi_sink msi_sink(struct machine *m)
@@ -136,14 +141,17 @@ static void pm_happened(void *opaque, enum pm_event what)
 {
 	struct machine *m = opaque;
 
-	vm_stop(m->vm, what == PM_POWEROFF ? EXIT_POWEROFF : EXIT_RESET);
+	if (what == PM_POWEROFF)
+		vm_stop(m->vm, EXIT_POWEROFF);
+	else
+		vm_reset(m->vm, EXIT_RESET);
 }
 
 static void reset_line(void *opaque)
 {
 	struct machine *m = opaque;
 
-	vm_stop(m->vm, EXIT_RESET);
+	vm_reset(m->vm, EXIT_RESET);
 }
 
 static int pic_ack(void *opaque)
@@ -477,6 +485,7 @@ int machine_create(struct vm *vm, struct machine **out, struct err *e)
 		return err_errno(e, -ENOMEM, "xhyve");
 	*out = m;
 	m->vm = vm;
+	pthread_rwlock_init(&m->irq_gate, NULL);
 	m->own_irqchips = !vm->accel->owns_irqchips || vm->config->explain; /* there is no accelerator then */
 	rc = build_chips(m, e);
 	if (rc == 0)
@@ -584,6 +593,7 @@ static int describe(struct machine *m, struct err *e)
 	struct board_info *b = &m->board;
 	int rc;
 
+	*b = (struct board_info){0};
 	b->ncpus = c->ncpus;
 	b->mem = &m->vm->mem;
 	b->acpi = c->acpi;
@@ -667,6 +677,41 @@ void machine_terminal_resized(struct machine *m)
 	}
 }
 
+void machine_hold_interrupts(struct machine *m, bool hold)
+{
+	if (hold)
+		pthread_rwlock_wrlock(&m->irq_gate);
+	else
+		pthread_rwlock_unlock(&m->irq_gate);
+}
+
+static void reset_irqchips(struct machine *m)
+{
+	if (!m->own_irqchips)
+		return;
+	i8254_reset(&m->pit);
+	i8259_reset(&m->pic);
+	ioapic_reset(&m->ioapic);
+	lapic_set_reset(&m->lapics);
+	set_elcr(m);
+}
+
+/* From the outside in: interrupt controllers come last, when nobody has anything to say to them. */
+void machine_reset(struct machine *m)
+{
+	slots_reset(m->slots);
+	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++)
+		com_reset(&m->com[n]);
+	ps2ctl_reset(&m->ps2);
+	pm_reset(&m->pm);
+	hpet_reset(&m->hpet);
+	mc146818_reset(&m->rtc);
+	pci_host_reset(&m->pci);
+	if (m->lpc)
+		lpc_route_links(m->lpc->device);
+	reset_irqchips(m);
+}
+
 void machine_stop(struct machine *m)
 {
 	slots_stop(m->slots);
@@ -687,5 +732,6 @@ void machine_destroy(struct machine *m)
 		debugexit_fini(&m->debugexit);
 	while (m->built)
 		chips[--m->built].drop(m);
+	pthread_rwlock_destroy(&m->irq_gate);
 	free(m);
 }

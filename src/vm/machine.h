@@ -40,6 +40,15 @@ void machine_time_skipped(struct machine *m, u64 ns);
 
 void machine_stats(struct machine *m, struct stats_sink *out);
 
+/*
+ * The reset line. CPUs have stopped; when it returns no device touches guest memory or raises an interrupt
+ * because of what the guest did before. What is plugged in stays.
+ */
+void machine_reset(struct machine *m);
+/* Where the accelerator has the interrupt controllers: until they are there again, who raises an interrupt
+ * waits. */
+void machine_hold_interrupts(struct machine *m, bool hold);
+
 /* CPUs have stopped: devices finish what they have and drain. */
 void machine_stop(struct machine *m);
 void machine_destroy(struct machine *m);

@@ -8,7 +8,7 @@
 
 static void quit(struct vm *vm)
 {
-	vm_stop(vm, EXIT_OTHER);
+	vm_quit(vm);
 }
 
 /* --- UARTs --- */
@@ -115,6 +115,12 @@ int com_init(struct com_port *p, const struct com_config *cfg, struct err *e)
 	p->built = true;
 	serial_attach(&p->line, &p->uart);
 	return 0;
+}
+
+void com_reset(struct com_port *p)
+{
+	if (p->built)
+		uart16550_reset(&p->uart);
 }
 
 void com_fini(struct com_port *p)

@@ -39,7 +39,8 @@ struct com_config {
 };
 
 int com_init(struct com_port *p, const struct com_config *cfg, struct err *e);
-void com_fini(struct com_port *p); /* no-op if it was never built */
+void com_reset(struct com_port *p); /* the chip; the console goes on */
+void com_fini(struct com_port *p);  /* no-op if it was never built */
 
 /* -b and -g: a BVM port with its console. */
 enum relay_kind { RELAY_BVMCONS, RELAY_BVMDEBUG };

@@ -39,7 +39,7 @@ void vm_ask_to_stop(struct vm *vm)
 		log_info("power button pressed; once more to switch off");
 		return;
 	}
-	vm_stop(vm, EXIT_OTHER);
+	vm_quit(vm);
 }
 
 static void on_signal(void *opaque, u32 revents)

@@ -144,6 +144,13 @@ static void end(struct slot_dev *s)
 	free(a);
 }
 
+static void reset(struct slot_dev *s)
+{
+	const struct controller *a = s->device;
+
+	ahci_reset(a->chip);
+}
+
 /* --- changing discs --- */
 
 /* The controller's CD drive, or NULL and e. */
@@ -289,7 +296,7 @@ static void stats(struct slot_dev *s, const char *group, struct stats_sink *out)
 	}
 }
 
-#define COMMON .end = end, .describe = describe, .stats = stats, .parts = visit_drives
+#define COMMON .end = end, .reset = reset, .describe = describe, .stats = stats, .parts = visit_drives
 
 const struct slot_ops slot_ahci_hd = {.name = "ahci-hd", .build = build_hd, COMMON};
 const struct slot_ops slot_ahci_cd = {

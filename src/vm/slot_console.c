@@ -158,6 +158,13 @@ static void stop(struct slot_dev *s)
 	}
 }
 
+static void reset(struct slot_dev *s)
+{
+	struct board *b = s->device;
+
+	virtio_console_reset(b->chip);
+}
+
 static void end(struct slot_dev *s)
 {
 	struct board *b = s->device;
@@ -201,5 +208,6 @@ const struct slot_ops slot_virtio_console = {.name = "virtio-console",
         .build = build,
         .stop = stop,
         .end = end,
+        .reset = reset,
         .terminal_resized = terminal_resized,
         .parts = visit_ports};

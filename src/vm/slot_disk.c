@@ -41,6 +41,11 @@ static void end_virtio_blk(struct slot_dev *s)
 	virtio_blk_destroy(s->device);
 }
 
+static void reset(struct slot_dev *s)
+{
+	virtio_blk_reset(s->device);
+}
+
 static void virtio_blk_grown(struct slot_dev *s)
 {
 	virtio_blk_resized(s->device);
@@ -101,6 +106,7 @@ static void stats(struct slot_dev *s, const char *group, struct stats_sink *out)
 const struct slot_ops slot_virtio_blk = {.name = "virtio-blk",
         .build = build_virtio_blk,
         .end = end_virtio_blk,
+        .reset = reset,
         .disk_grown = virtio_blk_grown,
         .resize = resize,
         .describe = describe,

@@ -70,6 +70,13 @@ static void end(struct slot_dev *s)
 	free(nic);
 }
 
+static void reset(struct slot_dev *s)
+{
+	struct nic *nic = s->device;
+
+	virtio_net_reset(nic->card);
+}
+
 static int set_link(struct slot_dev *s, bool up, struct err *e)
 {
 	struct nic *nic = s->device;
@@ -111,6 +118,7 @@ const struct slot_ops slot_virtio_net = {.name = "virtio-net",
         .build = build,
         .stop = stop,
         .end = end,
+        .reset = reset,
         .link = set_link,
         .describe = describe,
         .stats = stats,

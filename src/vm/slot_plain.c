@@ -72,4 +72,10 @@ const struct slot_ops slot_hostbridge = {.name = "hostbridge", .build = build_ho
 const struct slot_ops slot_amd_hostbridge = {
         .name = "amd_hostbridge", .build = build_amd_hostbridge, .end = end_plain};
 const struct slot_ops slot_lpc = {.name = "lpc", .build = build_lpc, .end = end_plain};
-const struct slot_ops slot_dummy = {.name = "dummy", .build = build_dummy, .end = end_dummy};
+static void reset_dummy(struct slot_dev *s)
+{
+	dummy_reset(s->device);
+}
+
+const struct slot_ops slot_dummy = {
+        .name = "dummy", .build = build_dummy, .end = end_dummy, .reset = reset_dummy};

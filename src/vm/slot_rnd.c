@@ -48,4 +48,11 @@ static void end(struct slot_dev *s)
 	virtio_rnd_destroy(s->device);
 }
 
-const struct slot_ops slot_virtio_rnd = {.name = "virtio-rnd", .build = build, .end = end};
+static void reset(struct slot_dev *s)
+{
+	struct virtio_rnd *rnd = s->device;
+
+	virtio_reset(&rnd->v);
+}
+
+const struct slot_ops slot_virtio_rnd = {.name = "virtio-rnd", .build = build, .end = end, .reset = reset};

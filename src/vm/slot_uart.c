@@ -62,5 +62,12 @@ static int visit_port(struct slot_dev *s, slot_visit visit, void *opaque)
 	return visit(opaque, &part);
 }
 
+static void reset(struct slot_dev *s)
+{
+	struct port *p = s->device;
+
+	uart16550_reset(&p->chip.uart);
+}
+
 const struct slot_ops slot_uart = {
-        .name = "uart", .build = build, .stop = stop, .end = end, .parts = visit_port};
+        .name = "uart", .build = build, .stop = stop, .end = end, .reset = reset, .parts = visit_port};

@@ -120,6 +120,13 @@ void slots_stop(struct slots *all)
 			all->dev[n].ops->stop(&all->dev[n]);
 }
 
+void slots_reset(struct slots *all)
+{
+	for (unsigned n = 0; n < all->count; n++)
+		if (all->dev[n].ops->reset)
+			all->dev[n].ops->reset(&all->dev[n]);
+}
+
 void slots_destroy(struct slots *all)
 {
 	while (all && all->count)

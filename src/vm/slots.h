@@ -39,7 +39,9 @@ typedef int (*slot_visit)(void *opaque, const struct slot_part *part);
 struct slot_ops {
 	const char *name; /* as in the device table */
 	int (*build)(struct slot_dev *s, struct err *e);
-	void (*stop)(struct slot_dev *s);             /* CPUs have stopped: let go of the host, drain */
+	void (*stop)(struct slot_dev *s); /* CPUs have stopped: let go of the host, drain */
+	/* CPUs have stopped: as after power-on, once nothing is in flight. What it is connected to stays. */
+	void (*reset)(struct slot_dev *s);
 	void (*end)(struct slot_dev *s);              /* frees s->device */
 	void (*terminal_resized)(struct slot_dev *s); /* the terminal of this process may have another size */
 	void (*disk_grown)(struct slot_dev *s);       /* the file behind the disk may have another size */
@@ -72,6 +74,7 @@ extern const struct slot_ops slot_virtio_net, slot_virtio_rnd, slot_ahci, slot_a
 /* Builds all devices of vm's configuration, in order, and puts them on the bus. -errno and e. */
 int slots_create(struct slots **out, struct vm *vm, struct pci_host *host, struct err *e);
 void slots_stop(struct slots *s);
+void slots_reset(struct slots *s);
 /* NULL is fine. Says so when a disk could not be closed well. */
 void slots_destroy(struct slots *s);
 

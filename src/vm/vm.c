@@ -30,15 +30,38 @@ static void stop_loop(void *opaque)
 	loop_stop(vm->loop);
 }
 
+static void end_loop(struct vm *vm)
+{
+	if (loop_post(vm->loop, stop_loop, vm) < 0)
+		loop_stop(vm->loop);
+}
+
 void vm_stop(struct vm *vm, int status)
 {
 	int none = VM_RUNNING;
 
 	if (__atomic_compare_exchange_n(
-	            &vm->status, &none, status, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-		if (loop_post(vm->loop, stop_loop, vm) < 0)
-			loop_stop(vm->loop);
+	            &vm->status, &none, status, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		end_loop(vm);
+}
+
+/* A guest that resets itself all the time must not outrun it. */
+void vm_quit(struct vm *vm)
+{
+	int old = VM_RUNNING;
+
+	while (old == VM_RUNNING || (old & VM_RESET)) {
+		if (__atomic_compare_exchange_n(
+		            &vm->status, &old, EXIT_OTHER, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+			end_loop(vm);
+			return;
+		}
 	}
+}
+
+void vm_reset(struct vm *vm, int status)
+{
+	vm_stop(vm, vm->config->restart ? status | VM_RESET : status);
 }
 
 /* --- set-up --- */
@@ -87,10 +110,22 @@ static int create_spaces(struct vm *vm, struct err *e)
 	return rc < 0 ? err_errno(e, rc, "address spaces") : 0;
 }
 
+static int boot(struct vm *vm, struct err *e)
+{
+	struct x86_state bsp;
+	int rc = machine_boot(vm->machine, &bsp, e);
+
+	if (rc < 0 || vm->config->explain)
+		return rc;
+	/* It is in the guest's memory now. */
+	boot_linux_free(&vm->image);
+	memset(&vm->image, 0, sizeof(vm->image));
+	return cpus_set_states(vm, &bsp, e);
+}
+
 /* Files first: a bad kernel must be refused before a log file, a pty or a socket exists. */
 static int build(struct vm *vm, struct err *e)
 {
-	struct x86_state bsp;
 	int rc;
 
 	clock_tsc_init(&vm->clock);
@@ -113,14 +148,49 @@ static int build(struct vm *vm, struct err *e)
 		rc = machine_create(vm, &vm->machine, e);
 	if (rc == 0 && !vm->config->explain)
 		rc = cpus_create(vm, e);
+	return rc < 0 ? rc : boot(vm, e);
+}
+
+/* --- reset --- */
+
+/* A back end with interrupt controllers of its own is made anew; the devices' lines are low. */
+static int renew_accel(struct vm *vm, struct err *e)
+{
+	int rc;
+
+	machine_hold_interrupts(vm->machine, true);
+	cpus_destroy(vm);
+	vm->accel->vm_destroy(vm->accel_vm);
+	vm->accel_vm = NULL;
+	rc = create_accel(vm, e);
 	if (rc == 0)
-		rc = machine_boot(vm->machine, &bsp, e);
-	if (rc < 0 || vm->config->explain)
+		rc = cpus_create(vm, e);
+	machine_hold_interrupts(vm->machine, false);
+	return rc;
+}
+
+/*
+ * What the reset line of a board does, and then what its firmware does: every chip and CPU as after power-on,
+ * memory empty, kernel and initrd read again from their files. CPUs have stopped. Consoles, disks and
+ * networks stay open.
+ */
+static int restart(struct vm *vm, struct err *e)
+{
+	int rc;
+
+	machine_reset(vm->machine);
+	rc = vm->accel->owns_irqchips ? renew_accel(vm, e) : cpus_power_on(vm, e);
+	if (rc < 0)
 		return rc;
-	/* It is in the guest's memory now. */
-	boot_linux_free(&vm->image);
-	memset(&vm->image, 0, sizeof(vm->image));
-	return cpus_set_states(vm, &bsp, e);
+	rc = mem_clear(&vm->mem);
+	if (rc < 0)
+		return err_errno(e, rc, "cannot clear the guest's memory");
+	rc = vm_load(vm, e); /* the initrd goes straight to its place */
+	if (rc < 0)
+		return rc;
+	vm->stop_requests = 0;
+	vm->status = VM_RUNNING;
+	return boot(vm, e);
 }
 
 /* --stats: a line for each group of counters. */
@@ -155,16 +225,29 @@ void vm_stats(struct vm *vm, struct stats_sink *out)
 	machine_stats(vm->machine, out);
 }
 
+/* From power-on or reset to the end or the next reset. */
+static int run_once(struct vm *vm, struct err *e)
+{
+	int rc = cpus_start(vm, e);
+
+	if (rc == 0)
+		rc = loop_run(vm->loop) < 0 ? err_set(e, -EIO, "the event loop failed") : 0;
+	cpus_stop(vm);
+	cpus_resume(vm); /* what winds up may need a clock that runs */
+	return rc;
+}
+
 static int run(struct vm *vm, struct err *e)
 {
 	int rc = signals_watch(vm, e);
 
 	if (rc == 0)
-		rc = cpus_start(vm, e);
-	if (rc == 0)
-		rc = loop_run(vm->loop) < 0 ? err_set(e, -EIO, "the event loop failed") : 0;
-	cpus_stop(vm);
-	cpus_resume(vm); /* what winds up may need a clock that runs */
+		rc = run_once(vm, e);
+	while (rc == 0 && vm->status != VM_RUNNING && (vm->status & VM_RESET)) {
+		rc = restart(vm, e);
+		if (rc == 0)
+			rc = run_once(vm, e);
+	}
 	signals_unwatch(vm);
 	control_close(vm->control);
 	vm->control = NULL;

@@ -15,6 +15,7 @@
 #include <signal.h>
 
 #define VM_RUNNING (-1)
+#define VM_RESET 0x100 /* with an exit status: the machine is to be reset, not ended */
 
 struct control;
 struct machine;
@@ -73,3 +74,7 @@ int vm_load(struct vm *vm, struct err *e);
 
 /* Ends the machine with this exit status unless something ended it before. Any thread. */
 void vm_stop(struct vm *vm, int status);
+/* Somebody outside wants it to end now, with EXIT_OTHER: also goes before a reset. */
+void vm_quit(struct vm *vm);
+/* The reset line: starts the machine again, or ends it with this status without --on-reboot=restart. */
+void vm_reset(struct vm *vm, int status);

@@ -121,6 +121,10 @@ static void describe(struct text *t, const struct vm_config *c)
 		add(t, "mem=%s", format_size(c->mem, size, sizeof(size)));
 	if (c->accel != CONFIG_ACCEL_AUTO)
 		add(t, "accel=%s", accels[c->accel]);
+	if (c->control)
+		add(t, "control=%s", c->control);
+	if (c->restart)
+		add(t, "restart");
 	if (c->code_cache)
 		add(t, "cache=%llu", (unsigned long long)c->code_cache);
 	for (unsigned i = 0; i < CONFIG_CPUS_MAX; i++) {
@@ -202,6 +206,9 @@ static const struct good {
         {"--stats" K, "stats k"},
         {"--perf-map" K, "perfmap k"},
         {"--jit-check" K, "jitcheck k"},
+        {"--control=unix:/a/b" K, "control=/a/b k"},
+        {"--on-reboot=restart" K, "restart k"},
+        {"--on-reboot=restart --on-reboot=exit --on-poweroff=exit" K, "k"},
         {"--code-cache=64M" K, "cache=67108864 k"},
         {"--code-cache=64" K, "cache=67108864 k"},
         {"-f kexec,k --", "k"},
@@ -311,6 +318,10 @@ static const struct bad {
         {"--statistics" K, "unknown option --statistics (xhyve -h lists the options)"},
         {"--=x" K, "unknown option -- (xhyve -h lists the options)"},
         {"--stats=1" K, "--stats takes no value"},
+        {"--control=/a" K, "--control=/a: must be unix:PATH"},
+        {"--control=unix:" K, "--control=unix:: must be unix:PATH"},
+        {"--on-reboot=again" K, "--on-reboot=again: must be exit or restart"},
+        {"--on-poweroff=restart" K, "--on-poweroff=restart: must be exit"},
         {"--code-cache=1M" K, "--code-cache=1M: must be a size of 8M to 2G"},
         {"--code-cache=3G" K, "--code-cache=3G: must be a size of 8M to 2G"},
         {"--code-cache=big" K, "--code-cache=big: must be a size of 8M to 2G"},

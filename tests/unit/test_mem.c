@@ -87,6 +87,29 @@ static void refused_sizes(void **state)
 	assert_non_null(strstr(e.text, "-m"));
 }
 
+/* Nothing of what was there can be read or run any more. */
+static void clearing(void **state)
+{
+	struct mem *m = fresh(3 * GiB + 4 * MiB);
+	const u64 high = 4 * GiB + 0x5000;
+	u8 buf[16] = {1, 2, 3}, zero[16] = {0};
+	u32 low_gen, high_gen;
+	bool first;
+
+	assert_int_equal(mem_write(m, 0x5000, buf, sizeof(buf)), 0);
+	assert_int_equal(mem_write(m, high, buf, sizeof(buf)), 0);
+	low_gen = mem_code_mark(m, 0x5000, 16, &first);
+	high_gen = mem_code_mark(m, high, 16, &first);
+	assert_int_equal(mem_clear(m), 0);
+	assert_int_equal(mem_read(m, 0x5000, buf, sizeof(buf)), 0);
+	assert_memory_equal(buf, zero, sizeof(buf));
+	assert_int_equal(mem_read(m, high, buf, sizeof(buf)), 0);
+	assert_memory_equal(buf, zero, sizeof(buf));
+	assert_int_not_equal(mem_code_gen(m, 0x5000), low_gen);
+	assert_int_not_equal(mem_code_gen(m, high), high_gen);
+	mem_destroy(m);
+}
+
 static void code_lines(void **state)
 {
 	struct mem *m = fresh(MiB);
@@ -160,6 +183,7 @@ int main(void)
 	        cmocka_unit_test(bounds_high),
 	        cmocka_unit_test(copies),
 	        cmocka_unit_test(refused_sizes),
+	        cmocka_unit_test(clearing),
 	        cmocka_unit_test(code_lines),
 	        cmocka_unit_test(code_race),
 	};

@@ -20,8 +20,8 @@ u64 cpu_tsc(const struct cpu *c)
 
 void cpu_tsc_base(struct cpu *c)
 {
-	c->tsc_base =
-	        c->tsc_offset - (c->host->clock ? __atomic_load_n(&c->host->clock->tsc0, __ATOMIC_RELAXED) : 0);
+	c->tsc_base = c->tsc_offset -
+	              (c->host->clock ? __atomic_load_n(&c->host->clock->tsc0, __ATOMIC_RELAXED) : 0);
 }
 
 void cpu_tsc_moved(struct cpu *c)
@@ -278,6 +278,22 @@ void cpu_set_state(struct cpu *c, const struct x86_state *s)
 		mmu_load_pdptes(c, c->cr3);
 	mmu_flush(c, true);
 	debug_update(c);
+}
+
+void cpu_power_on(struct cpu *c)
+{
+	struct x86_state s;
+
+	__atomic_store_n(&c->request, 0, __ATOMIC_SEQ_CST);
+	msr_init(c);
+	memset(&c->mtrr_var[2], 0, sizeof(c->mtrr_var) - 2 * sizeof(c->mtrr_var[0]));
+	c->spec_ctrl = c->debugctl = c->bios_sign_id = c->mcg_status = 0;
+	memset(c->mc_ctl, 0, sizeof(c->mc_ctl));
+	c->no_step = false;
+	c->tsc_offset = c->tsc_adjust = 0;
+	cpu_tsc_moved(c);
+	x86_state_reset(&s, c->id == 0);
+	cpu_set_state(c, &s);
 }
 
 /* INIT leaves FPU, vector registers, caches, MSRs but EFER alone (SDM vol. 3, table 10-1). */

@@ -282,6 +282,7 @@ extern const struct insn cpu_no_insn; /* c->insn while no instruction executes: 
 
 void cpu_init_state(struct cpu *c);  /* INIT: everything that INIT resets (SDM vol. 3, table 10-1) */
 u64 cpu_tsc(const struct cpu *c);    /* guest TSC now */
+void cpu_power_on(struct cpu *c);    /* everything but the TSC, which runs in step with the others */
 void cpu_tsc_base(struct cpu *c);    /* the clock may have been stopped since */
 void cpu_tsc_moved(struct cpu *c);   /* tsc_offset changed: the deadline timer counts it too */
 void cpu_update_ac(struct cpu *c);   /* after EFLAGS.AC changed alone: mmu_idx */

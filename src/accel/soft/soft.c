@@ -131,7 +131,10 @@ static int soft_get_state(struct vcpu *v, struct x86_state *s)
 
 static int soft_set_state(struct vcpu *v, const struct x86_state *s)
 {
-	cpu_set_state(to_cpu(v), s);
+	if (s)
+		cpu_set_state(to_cpu(v), s);
+	else
+		cpu_power_on(to_cpu(v));
 	return 0;
 }
 
