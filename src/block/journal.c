@@ -54,8 +54,8 @@ static int write_header(struct journal *j, u64 committed)
 {
 	struct header h = {.nonce = j->nonce, .committed = committed};
 	memcpy(h.magic, magic, sizeof(magic));
-	int r = j->io->ops->boot_id(j->io, h.boot_id);
-	return r < 0 ? r : hostio_write(j->io, j->fd, &h, sizeof(h), 0);
+	memcpy(h.boot_id, j->boot_id, sizeof(h.boot_id));
+	return hostio_write(j->io, j->fd, &h, sizeof(h), 0);
 }
 
 /* Different for every session of a machine's life: records of an older one do not match. */
@@ -74,7 +74,9 @@ int journal_create(struct journal *j, const struct host_io *io, const char *path
 	if (j->fd < 0)
 		return j->fd;
 	/* the header first: it ends the validity of whatever records are there */
-	int r = write_header(j, committed);
+	int r = io->ops->boot_id(io, j->boot_id);
+	if (r == 0)
+		r = write_header(j, committed);
 	if (r == 0) {
 		r = io->ops->reserve(io, j->fd, HEADER_LEN + 2 * AREA_LEN);
 		if (r == -EOPNOTSUPP)

@@ -27,6 +27,7 @@ struct journal {
 	const struct host_io *io;
 	int fd;
 	u64 nonce;
+	u8 boot_id[16]; /* does not change while we run, and workers may open no file */
 	char path[3104];
 };
 

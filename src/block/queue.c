@@ -1,12 +1,14 @@
 /*
- * The worker pool of a disk. Threads are started one by one as requests find all others busy; each
- * takes the oldest request, runs it, calls done, and goes on without sleeping while there is work.
+ * The worker pool of a disk. Threads are started one by one, by others of the pool, so that one is always
+ * ready; each takes the oldest request, runs it, calls done, and goes on without sleeping while there is
+ * work.
  *
  * A pool that has been idle for a second after writes flushes the disk by itself: that bounds what
  * a power cut can take from guests that never flush, and lets the sparse layer free what was discarded.
  */
 #include "block/queue.h"
 
+#include "base/confine.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -29,6 +31,7 @@ struct block_queue {
 	bool through, stop;
 	bool unflushed;  /* something was written since the last flush */
 	bool idle_flush; /* a thread is at it */
+	bool confined;   /* the first thread is, and so are those that come from it */
 	pthread_t thread[];
 };
 
@@ -99,16 +102,27 @@ static void finish(struct block_queue *q, struct block_req *r, bool through)
 		pthread_cond_broadcast(&q->quiet);
 }
 
+static int start_worker(struct block_queue *q);
+
+/*
+ * The worker that takes the last request for which somebody was ready starts the next worker: threads are
+ * confined like the one that starts them, so whoever submits (a CPU) must not.
+ */
 static void *worker(void *opaque)
 {
 	struct block_queue *q = opaque;
 	pthread_mutex_lock(&q->lock);
+	if (!q->confined)
+		confine_thread(CONFINE_DISK);
+	q->confined = true; /* those that it starts are confined like it */
 	for (;;) {
 		while (!q->head && !q->stop)
 			wait_for_work(q);
 		if (!q->head)
 			break;
 		struct block_req *r = take(q);
+		if (!q->sleeping && q->nthreads < q->max)
+			start_worker(q);
 		if (r->op == BLOCK_FLUSH)
 			q->unflushed = false;
 		q->running++;
@@ -180,9 +194,6 @@ void block_submit(struct block_queue *q, struct block_req *r)
 	q->waiting++;
 	if (q->sleeping)
 		pthread_cond_signal(&q->work);
-	/* fewer sleepers than waiting requests: one more thread, if the host gives one */
-	if (q->waiting > q->sleeping && q->nthreads < q->max)
-		start_worker(q);
 	pthread_mutex_unlock(&q->lock);
 }
 

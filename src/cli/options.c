@@ -63,6 +63,7 @@ const struct option_def option_defs[] = {
                 opt_on_reboot, 0},
         {{0, "perf-map", NULL, "write /tmp/perf-PID.map, which names translated code for perf"},
                 FLAG(perf_map)},
+        {{0, "sandbox", "on|off", "confine the process to what it needs (default: on)"}, opt_sandbox, 0},
         {{0, "stats", NULL, "print counters to stderr at the end"}, FLAG(stats)},
 };
 const size_t option_def_count = ARRAY_SIZE(option_defs);

@@ -31,6 +31,7 @@ int opt_accel(struct parse *p, char *value);
 int opt_code_cache(struct parse *p, char *value);
 int opt_on_poweroff(struct parse *p, char *value);
 int opt_on_reboot(struct parse *p, char *value);
+int opt_sandbox(struct parse *p, char *value);
 int opt_control(struct parse *p, char *value);
 
 /* Rules between options, once all are read. */

@@ -159,6 +159,16 @@ int opt_on_poweroff(struct parse *p, char *value)
 	return 0;
 }
 
+int opt_sandbox(struct parse *p, char *value)
+{
+	bool on = strcmp(value, "on") == 0;
+
+	if (!on && strcmp(value, "off") != 0)
+		return err_usage(p->e, "--sandbox=" VAL ": must be on or off", value);
+	p->c->sandbox = on ? CONFIG_SANDBOX_ON : CONFIG_SANDBOX_OFF;
+	return 0;
+}
+
 int opt_accel(struct parse *p, char *value)
 {
 	static const char *const names[] = {

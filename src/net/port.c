@@ -7,6 +7,7 @@
  */
 #include "net/port.h"
 
+#include "base/confine.h"
 #include "base/log.h"
 #include "net/pcap.h"
 #include <errno.h>
@@ -189,6 +190,7 @@ static void *thread(void *opaque)
 {
 	struct net_port *p = opaque;
 
+	confine_thread(CONFINE_NET);
 	prctl(PR_SET_NAME, "net", 0ul, 0ul, 0ul);
 	while (step(p, -1))
 		;

@@ -24,6 +24,8 @@
 #define CONFIG_DEBUGEXIT_PORT_MAX 0x1ffc /* PCI devices have the ports behind */
 #define CONFIG_HOSTCPU_MAX 1023          /* what a cpu_set_t of the C library holds */
 
+enum config_sandbox { CONFIG_SANDBOX_AUTO, CONFIG_SANDBOX_ON, CONFIG_SANDBOX_OFF };
+
 enum config_accel { CONFIG_ACCEL_AUTO, CONFIG_ACCEL_KVM, CONFIG_ACCEL_JIT, CONFIG_ACCEL_INTERP };
 
 /* What -f names: files, or a slot with a CD or a disk on which the boot configuration is. */
@@ -77,25 +79,26 @@ struct vm_config {
 	u16 bvmdebug_port;   /* -g: TCP port of the loopback (console_open_tcp), 0 = off */
 	u16 debugexit_port;  /* -l debugexit: first of its I/O ports, 0 = off */
 
-	bool acpi;           /* -A */
-	bool bvmcons;        /* -b: on stdio, which no other console has then */
-	bool core_has_ram;   /* -C: guest memory is part of a core dump */
-	bool strict_io;      /* -e: an access to a port nobody has ends the machine */
-	bool exit_on_hlt;    /* -H */
-	bool exit_on_pause;  /* -P */
-	bool print_mac;      /* -M */
-	bool rtc_utc;        /* -u */
-	bool lax_msr;        /* -w */
-	bool msi_only;       /* -W: virtio with one MSI instead of MSI-X */
-	bool x2apic;         /* -x */
-	bool no_mptable;     /* -Y */
-	bool explain;        /* --explain */
-	bool stats;          /* --stats */
-	bool perf_map;       /* --perf-map */
-	bool jit_check;      /* --jit-check */
-	bool restart;        /* --on-reboot=restart */
-	u64 code_cache;      /* --code-cache, bytes; 0: the accelerator's default */
-	const char *control; /* --control: path of the socket, NULL: none */
+	bool acpi;                   /* -A */
+	bool bvmcons;                /* -b: on stdio, which no other console has then */
+	bool core_has_ram;           /* -C: guest memory is part of a core dump */
+	bool strict_io;              /* -e: an access to a port nobody has ends the machine */
+	bool exit_on_hlt;            /* -H */
+	bool exit_on_pause;          /* -P */
+	bool print_mac;              /* -M */
+	bool rtc_utc;                /* -u */
+	bool lax_msr;                /* -w */
+	bool msi_only;               /* -W: virtio with one MSI instead of MSI-X */
+	bool x2apic;                 /* -x */
+	bool no_mptable;             /* -Y */
+	bool explain;                /* --explain */
+	bool stats;                  /* --stats */
+	bool perf_map;               /* --perf-map */
+	bool jit_check;              /* --jit-check */
+	bool restart;                /* --on-reboot=restart */
+	u64 code_cache;              /* --code-cache, bytes; 0: the accelerator's default */
+	enum config_sandbox sandbox; /* --sandbox */
+	const char *control;         /* --control: path of the socket, NULL: none */
 
 	void *storage; /* of the strings; private to the command line */
 };

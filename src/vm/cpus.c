@@ -8,6 +8,7 @@
  */
 #include "vm/cpus.h"
 
+#include "base/confine.h"
 #include "base/log.h"
 #include "vm/machine.h"
 #include "vm/vm_int.h"
@@ -66,6 +67,7 @@ static void *cpu_thread(void *opaque)
 	struct vm_cpu *cpu = opaque;
 	struct vm *vm = cpu->vm;
 
+	confine_thread(vm->accel->owns_irqchips ? CONFINE_KVM_CPU : CONFINE_CPU);
 	run_cpu(cpu);
 	pthread_mutex_lock(&vm->park_lock);
 	vm->parked++;

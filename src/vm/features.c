@@ -13,5 +13,10 @@ const char *const vm_features[] = {
 #else
         "network: tap, socket (built without libslirp: no user network)",
 #endif
+#if HAVE_SECCOMP
+        "sandbox: no_new_privs, seccomp (libseccomp)",
+#else
+        "sandbox: none (built without libseccomp)",
+#endif
         NULL,
 };

@@ -8,6 +8,7 @@
  */
 #include "vm/vm.h"
 
+#include "base/confine.h"
 #include "base/log.h"
 #include "vm/choose.h"
 #include "vm/control.h"
@@ -241,8 +242,10 @@ static int run(struct vm *vm, struct err *e)
 {
 	int rc = signals_watch(vm, e);
 
-	if (rc == 0)
+	if (rc == 0) {
+		confine_thread(CONFINE_LOOP);
 		rc = run_once(vm, e);
+	}
 	while (rc == 0 && vm->status != VM_RUNNING && (vm->status & VM_RESET)) {
 		rc = restart(vm, e);
 		if (rc == 0)
@@ -276,6 +279,20 @@ static void teardown(struct vm *vm)
 	cpus_fini(vm);
 }
 
+/* --sandbox: before any thread exists. */
+static int confine(const struct vm_config *c, struct err *e)
+{
+	struct err why;
+	int rc;
+
+	if (c->explain || c->sandbox == CONFIG_SANDBOX_OFF)
+		return 0;
+	rc = confine_enable(&why);
+	if (rc == 0 || c->sandbox == CONFIG_SANDBOX_AUTO)
+		return 0;
+	return err_set(e, rc, "--sandbox=on: %s", why.text);
+}
+
 int vm_main(const struct vm_config *config, struct err *e)
 {
 	int rc = config->print_mac ? vm_print_mac(config, e) : 0, status;
@@ -293,7 +310,9 @@ int vm_main(const struct vm_config *config, struct err *e)
 		vm->status = 0;
 	else
 		signals_block();
-	rc = build(vm, e);
+	rc = confine(config, e);
+	if (rc == 0)
+		rc = build(vm, e);
 	if (rc == 0)
 		rc = config->explain ? vm_explain(vm, stdout, e) : run(vm, e);
 	teardown(vm);

@@ -123,6 +123,8 @@ static void describe(struct text *t, const struct vm_config *c)
 		add(t, "accel=%s", accels[c->accel]);
 	if (c->control)
 		add(t, "control=%s", c->control);
+	if (c->sandbox)
+		add(t, "sandbox=%d", (int)c->sandbox);
 	if (c->restart)
 		add(t, "restart");
 	if (c->code_cache)
@@ -207,6 +209,8 @@ static const struct good {
         {"--perf-map" K, "perfmap k"},
         {"--jit-check" K, "jitcheck k"},
         {"--control=unix:/a/b" K, "control=/a/b k"},
+        {"--sandbox=on" K, "sandbox=1 k"},
+        {"--sandbox=off" K, "sandbox=2 k"},
         {"--on-reboot=restart" K, "restart k"},
         {"--on-reboot=restart --on-reboot=exit --on-poweroff=exit" K, "k"},
         {"--code-cache=64M" K, "cache=67108864 k"},
@@ -320,6 +324,7 @@ static const struct bad {
         {"--stats=1" K, "--stats takes no value"},
         {"--control=/a" K, "--control=/a: must be unix:PATH"},
         {"--control=unix:" K, "--control=unix:: must be unix:PATH"},
+        {"--sandbox=yes" K, "--sandbox=yes: must be on or off"},
         {"--on-reboot=again" K, "--on-reboot=again: must be exit or restart"},
         {"--on-poweroff=restart" K, "--on-poweroff=restart: must be exit"},
         {"--code-cache=1M" K, "--code-cache=1M: must be a size of 8M to 2G"},

@@ -11,6 +11,7 @@
  */
 #include "accel/kvm/kvm.h"
 
+#include "base/confine.h"
 #include "base/log.h"
 #include "x86/x86.h"
 #include <errno.h>
@@ -258,6 +259,59 @@ static void kvm_vcpu_destroy(struct vcpu *v)
 	free(v);
 }
 
+/* Makes KVM_RUN return now, or at once when it is next called. Async-signal-safe. */
+static void interrupt_run(struct vcpu *v)
+{
+	s32 tid;
+
+	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	tid = __atomic_load_n(&v->tid, __ATOMIC_SEQ_CST);
+	if (tid)
+		syscall(SYS_tgkill, getpid(), tid, kick_signal());
+}
+
+/* --- the watch thread --- */
+
+static void poke_all(struct accel_vm *vm)
+{
+	for (unsigned n = 0; n < MAX_VCPUS; n++) {
+		if (!vm->vcpus[n])
+			continue;
+		__atomic_store_n(&vm->vcpus[n]->poked, true, __ATOMIC_SEQ_CST);
+		interrupt_run(vm->vcpus[n]);
+	}
+}
+
+static void *watch_thread(void *opaque)
+{
+	struct accel_vm *vm = opaque;
+
+	confine_thread(CONFINE_KVM_CPU);
+	pthread_mutex_lock(&vm->lock);
+	while (!vm->stopping) {
+		struct timespec t;
+
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		t.tv_nsec += WATCH_MS * 1000000l;
+		t.tv_sec += t.tv_nsec / 1000000000l;
+		t.tv_nsec %= 1000000000l;
+		if (pthread_cond_timedwait(&vm->cond, &vm->lock, &t) == ETIMEDOUT)
+			poke_all(vm);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return NULL;
+}
+
+static void start_watch(struct accel_vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (!vm->watching && vm->host->idle)
+		vm->watching = pthread_create(&vm->watch, NULL, watch_thread, vm) == 0;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* --- vCPUs --- */
+
 static int setup_vcpu(struct vcpu *v, struct err *e)
 {
 	int rc;
@@ -293,65 +347,18 @@ static int kvm_vcpu_create(
 		kvm_vcpu_destroy(v);
 		return rc;
 	}
+	pthread_mutex_lock(&vm->lock);
 	vm->vcpus[id] = v;
+	pthread_mutex_unlock(&vm->lock);
+	start_watch(vm); /* not by a CPU's thread, which may not start any */
 	*out = v;
 	return 0;
-}
-
-/* Makes KVM_RUN return now, or at once when it is next called. Async-signal-safe. */
-static void interrupt_run(struct vcpu *v)
-{
-	s32 tid;
-
-	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	tid = __atomic_load_n(&v->tid, __ATOMIC_SEQ_CST);
-	if (tid)
-		syscall(SYS_tgkill, getpid(), tid, kick_signal());
 }
 
 static void kvm_kick(struct vcpu *v)
 {
 	__atomic_store_n(&v->kicked, true, __ATOMIC_SEQ_CST);
 	interrupt_run(v);
-}
-
-/* --- the watch thread --- */
-
-static void poke_all(struct accel_vm *vm)
-{
-	for (unsigned n = 0; n < MAX_VCPUS; n++) {
-		if (!vm->vcpus[n])
-			continue;
-		__atomic_store_n(&vm->vcpus[n]->poked, true, __ATOMIC_SEQ_CST);
-		interrupt_run(vm->vcpus[n]);
-	}
-}
-
-static void *watch_thread(void *opaque)
-{
-	struct accel_vm *vm = opaque;
-
-	pthread_mutex_lock(&vm->lock);
-	while (!vm->stopping) {
-		struct timespec t;
-
-		clock_gettime(CLOCK_MONOTONIC, &t);
-		t.tv_nsec += WATCH_MS * 1000000l;
-		t.tv_sec += t.tv_nsec / 1000000000l;
-		t.tv_nsec %= 1000000000l;
-		if (pthread_cond_timedwait(&vm->cond, &vm->lock, &t) == ETIMEDOUT)
-			poke_all(vm);
-	}
-	pthread_mutex_unlock(&vm->lock);
-	return NULL;
-}
-
-static void start_watch(struct accel_vm *vm)
-{
-	pthread_mutex_lock(&vm->lock);
-	if (!vm->watching && vm->host->idle)
-		vm->watching = pthread_create(&vm->watch, NULL, watch_thread, vm) == 0;
-	pthread_mutex_unlock(&vm->lock);
 }
 
 /* On the vCPU's thread, outside KVM_RUN. */
@@ -490,7 +497,6 @@ static enum run_exit kvm_run(struct vcpu *v)
 	enum run_exit out;
 
 	pin_thread(v);
-	start_watch(v->vm);
 	__atomic_store_n(&v->tid, (s32)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
 	out = kvm_run_loop(v);
 	__atomic_store_n(&v->tid, 0, __ATOMIC_SEQ_CST);
