@@ -35,8 +35,8 @@ if [ ! -s "$dir/vmlinuz" ]; then
 		mv "$work"/root/boot/vmlinuz-* "$dir/vmlinuz.tmp"
 		mv "$work/root/lib/modules"/* "$dir/modules"
 		mv "$dir/vmlinuz.tmp" "$dir/vmlinuz"
-	else # memtest86+ and the like: one bootable file
-		f=$(find "$work/root/boot" -name '*64.bin' -o -name 'vmlinuz*' | head -n 1)
+	else # memtest86+, Xen and the like: one bootable file
+		f=$(find "$work/root/boot" -name '*64.bin' -o -name 'vmlinuz*' -o -name 'xen-*.gz' | head -n 1)
 		mv "$f" "$dir/vmlinuz"
 	fi
 fi

@@ -12,6 +12,7 @@
  *   0x2000 GDT, 0x3000 zero page, 0x4000 command line (64 KiB at most)
  *   0xf0000 MP table, 0xf1000 SMBIOS, 0xf2400 ACPI RSDP
  *   the kernel where its header wants it, normally 16 MiB
+ *   (a Multiboot kernel: information at 0x3000, strings at 0x4000, modules behind the kernel)
  *   initrd as high as the kernel allows; above it page tables; at the top of low RAM, if the board
  *   has ACPI, BOOT_TABLES_SIZE bytes of ACPI tables, the first page of them NVS with the FACS
  */
@@ -140,6 +141,31 @@ struct boot_linux_args {
 	const struct place_lent *lent; /* images that are open already (fs/place.h) */
 };
 
+/* --- kernels by the Multiboot specification (version 1) --- */
+
+#define BOOT_MODULES_MAX 64u
+
+struct boot_module_args {
+	const char *path;
+	const char *args; /* what follows the path in its string; NULL: nothing */
+};
+
+struct boot_multiboot_args {
+	const char *kernel;
+	const char *cmdline;
+	const struct boot_module_args *module;
+	unsigned nmodules;
+	const struct place_lent *lent; /* as with Linux */
+};
+
+/* A module that was read to its place. */
+struct boot_module {
+	u64 gpa, len;
+	char *text; /* path and arguments */
+};
+
+/* --- images of both kinds --- */
+
 #define BOOT_MAX_SEGMENTS 16
 
 /* Bytes that place copies into RAM; memory behind data up to memsz becomes zero. */
@@ -173,6 +199,9 @@ struct boot_image {
 	u64 page_tables; /* gpa */
 	u64 page_tables_len;
 	struct boot_facts facts;
+	bool multiboot; /* below only then; header, initrd and page tables only else */
+	struct boot_module module[BOOT_MODULES_MAX];
+	unsigned nmodules;
 };
 
 /*
@@ -183,6 +212,13 @@ int boot_linux_load(const struct boot_linux_args *args, struct mem *m, struct bo
 int boot_linux_place(const struct boot_image *img, struct mem *m, const struct board_info *b,
         const struct boot_tables_out *tables, struct x86_state *bsp, struct err *e);
 void boot_linux_free(struct boot_image *img);
+
+/* The same for Multiboot kernels; modules are read straight to their places. */
+int boot_multiboot_load(
+        const struct boot_multiboot_args *args, struct mem *m, struct boot_image *img, struct err *e);
+int boot_multiboot_place(const struct boot_image *img, struct mem *m, const struct board_info *b,
+        const struct boot_tables_out *tables, struct x86_state *bsp, struct err *e);
+unsigned boot_multiboot_map(const struct mem *m, struct boot_region *map, unsigned max);
 
 /* The map of memory that boot_linux_place has written for the kernel: entries, at most max. */
 unsigned boot_linux_map(const struct mem *m, struct boot_region *map, unsigned max);

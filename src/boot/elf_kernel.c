@@ -4,7 +4,6 @@
  */
 #include "boot/elf_kernel.h"
 
-#include <elf.h>
 #include <errno.h>
 
 #define PHDRS_MAX 64
@@ -68,7 +67,7 @@ static int check_header(const Elf64_Ehdr *h, u64 len, const char *name, struct e
 	return 0;
 }
 
-static int add_segment(const Elf64_Phdr *p, const u8 *file, u64 len, u64 limit, const char *name,
+int elf_add_segment(const Elf64_Phdr *p, const u8 *file, u64 len, u64 limit, const char *name,
         struct boot_image *img, struct err *e)
 {
 	if (p->p_offset > len || p->p_filesz > len - p->p_offset)
@@ -120,7 +119,7 @@ int elf_parse(
 
 		if (p.p_type != PT_LOAD || p.p_memsz == 0)
 			continue;
-		rc = add_segment(&p, file, len, limit, name, img, e);
+		rc = elf_add_segment(&p, file, len, limit, name, img, e);
 		if (rc < 0)
 			return rc;
 		*end = MAX(*end, p.p_paddr + p.p_memsz);

@@ -7,6 +7,8 @@
 #include "base/err.h"
 #include "boot/boot.h"
 
+#include <elf.h>
+
 bool elf_probe(const u8 *file, u64 len);
 
 /*
@@ -14,6 +16,13 @@ bool elf_probe(const u8 *file, u64 len);
  * from its first bytes. size is the file's. Never more than size.
  */
 u64 elf_extent(const u8 *head, u64 len, u64 size);
+
+/*
+ * The one check of what is to be copied into memory: the bytes of the program header are in the file, and
+ * their place in [1 MiB, limit) and in no other segment's. Then they are the image's next segment.
+ */
+int elf_add_segment(const Elf64_Phdr *p, const u8 *file, u64 len, u64 limit, const char *name,
+        struct boot_image *img, struct err *e);
 
 /*
  * Fills segments, entry and end (first byte after the last segment). Everything must be in

@@ -292,6 +292,8 @@ void boot_linux_free(struct boot_image *img)
 	free(img->file);
 	free(img->unpacked);
 	free(img->cmdline);
+	for (unsigned n = 0; n < img->nmodules; n++)
+		free(img->module[n].text);
 	memset(img, 0, sizeof(*img));
 }
 

@@ -65,43 +65,53 @@ u64 page_tables_write(struct mem *m, u64 gpa)
 
 /* --- E820 --- */
 
-struct e820 {
-	u8 *entry;
-	unsigned count;
+struct map {
+	struct boot_region *region;
+	unsigned count, max;
 };
 
-static void e820_add(struct e820 *t, u64 from, u64 to, enum boot_region_type type)
+static void map_add(struct map *t, u64 from, u64 to, enum boot_region_type type)
 {
-	u8 *p = t->entry + (size_t)t->count * E820_ENTRY_SIZE;
+	if (from < to && t->count < t->max)
+		t->region[t->count++] = (struct boot_region){.gpa = from, .len = to - from, .type = type};
+}
 
-	if (from >= to || t->count == ZP_E820_MAX)
-		return;
-	put_le64(p, from);
-	put_le64(p + 8, to - from);
-	put_le32(p + 16, type);
-	t->count++;
+unsigned boot_map(struct boot_region *map, unsigned max, const struct mem *m, const struct board_info *b,
+        const struct boot_tables_out *tables)
+{
+	struct map t = {.region = map, .max = max};
+	u64 pos = MiB;
+
+	map_add(&t, 0, EBDA_GPA, REGION_RAM);
+	map_add(&t, EBDA_GPA, BOOT_BIOS_END, REGION_RESERVED);
+	for (unsigned n = 0; n < tables->nregions; n++) {
+		const struct boot_region *r = &tables->region[n];
+
+		map_add(&t, pos, r->gpa, REGION_RAM);
+		map_add(&t, r->gpa, r->gpa + r->len, r->type);
+		pos = r->gpa + r->len;
+	}
+	map_add(&t, pos, m->low, REGION_RAM);
+	/* Linux believes in the ECAM window only if it is reserved here (and in ACPI). */
+	map_add(&t, b->ecam.base, b->ecam.base + b->ecam.len, REGION_RESERVED);
+	map_add(&t, MEM_HIGH_BASE, MEM_HIGH_BASE + m->high, REGION_RAM);
+	return t.count;
 }
 
 static void write_e820(
         u8 *zp, const struct mem *m, const struct board_info *b, const struct boot_tables_out *tables)
 {
-	struct e820 t = {.entry = zp + ZP_E820_TABLE};
-	u64 pos = MiB;
+	struct boot_region map[ZP_E820_MAX];
+	unsigned n = boot_map(map, ZP_E820_MAX, m, b, tables);
 
-	e820_add(&t, 0, EBDA_GPA, REGION_RAM);
-	e820_add(&t, EBDA_GPA, BOOT_BIOS_END, REGION_RESERVED);
-	for (unsigned n = 0; n < tables->nregions; n++) {
-		const struct boot_region *r = &tables->region[n];
+	for (unsigned i = 0; i < n; i++) {
+		u8 *p = zp + ZP_E820_TABLE + (size_t)i * E820_ENTRY_SIZE;
 
-		e820_add(&t, pos, r->gpa, REGION_RAM);
-		e820_add(&t, r->gpa, r->gpa + r->len, r->type);
-		pos = r->gpa + r->len;
+		put_le64(p, map[i].gpa);
+		put_le64(p + 8, map[i].len);
+		put_le32(p + 16, map[i].type);
 	}
-	e820_add(&t, pos, m->low, REGION_RAM);
-	/* Linux believes in the ECAM window only if it is reserved here (and in ACPI). */
-	e820_add(&t, b->ecam.base, b->ecam.base + b->ecam.len, REGION_RESERVED);
-	e820_add(&t, MEM_HIGH_BASE, MEM_HIGH_BASE + m->high, REGION_RAM);
-	zp[ZP_E820_ENTRIES] = t.count;
+	zp[ZP_E820_ENTRIES] = (u8)n;
 }
 
 /* --- the rest of memory --- */
@@ -126,17 +136,17 @@ static void write_zero_page(const struct boot_image *img, struct mem *m, const s
 }
 
 /* Selectors 0x10 and 0x18 as both protocols want them. */
-static void write_gdt(struct mem *m, bool entry64)
+void boot_write_gdt(struct mem *m, bool code64)
 {
 	u8 *gdt = m->base + GDT_GPA;
 
 	put_le64(gdt, 0);
 	put_le64(gdt + 8, 0);
-	put_le64(gdt + BOOT_CS, entry64 ? 0x00af9b000000ffffull : 0x00cf9b000000ffffull);
+	put_le64(gdt + BOOT_CS, code64 ? 0x00af9b000000ffffull : 0x00cf9b000000ffffull);
 	put_le64(gdt + BOOT_DS, 0x00cf93000000ffffull);
 }
 
-static int write_segments(const struct boot_image *img, struct mem *m, struct err *e)
+int boot_write_segments(const struct boot_image *img, struct mem *m, struct err *e)
 {
 	for (unsigned n = 0; n < img->nsegments; n++) {
 		const struct boot_segment *s = &img->segment[n];
@@ -182,13 +192,13 @@ int boot_linux_place(const struct boot_image *img, struct mem *m, const struct b
         const struct boot_tables_out *tables, struct x86_state *bsp, struct err *e)
 {
 	u64 cmdline_len = strlen(img->cmdline) + 1;
-	int rc = write_segments(img, m, e);
+	int rc = boot_write_segments(img, m, e);
 
 	if (rc < 0)
 		return rc;
 	if (!mem_is_ram(m, img->page_tables, img->page_tables_len) || !mem_is_ram(m, 0, BOOT_BIOS_END))
 		return err_set(e, -EFAULT, "the image was loaded for another memory size");
-	write_gdt(m, img->entry64);
+	boot_write_gdt(m, img->entry64);
 	memcpy(m->base + CMDLINE_GPA, img->cmdline, cmdline_len);
 	write_zero_page(img, m, b, tables);
 	set_state(bsp, img, page_tables_write(m, img->page_tables), b->x2apic);

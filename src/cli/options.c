@@ -18,7 +18,9 @@ const struct option_def option_defs[] = {
                  "loads a Linux kernel; CMDLINE may contain commas, files\n"
                  "may be inside an image: disk.img:/boot/vmlinuz.\n"
                  "iso or disk [,entry=N|NAME][,append=WORDS] starts what\n"
-                 "the boot menu on the CD or disk in a slot has"},
+                 "the boot menu on the CD or disk in a slot has.\n"
+                 "multiboot,KERNEL[,MODULE[;ARGS][:MODULE...]][,CMDLINE]\n"
+                 "loads a Multiboot kernel"},
                 opt_firmware, 0},
         {{'F', NULL, "PIDFILE", "write the process id to PIDFILE while running"}, opt_pidfile, 0},
         {{'g', NULL, "PORT", "FreeBSD's bvmdebug port, served on TCP PORT of the loopback"}, opt_bvmdebug, 0},

@@ -190,18 +190,21 @@ int opt_accel(struct parse *p, char *value)
 	        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
+#define SYNTAX_KEXEC "-f kexec,KERNEL[,INITRD[,CMDLINE]]"
+#define SYNTAX_MULTIBOOT "-f multiboot,KERNEL[,MODULE[;ARGS][:MODULE...]][,CMDLINE]"
+
 static int refuse_firmware(struct parse *p, const char *name)
 {
-	static const char *const names[] = {"kexec", "iso", "disk", "fbsd", "bootrom", "multiboot"};
-	static const char supported[] = "this version boots Linux kernels only: "
-	                                "-f kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk";
+	static const char *const names[] = {"kexec", "iso", "disk", "multiboot", "fbsd", "bootrom"};
+	static const char supported[] =
+	        "this version boots kernels: " SYNTAX_KEXEC ", -f multiboot,..., -f iso, -f disk";
 	const char *near;
 
-	for (size_t i = 3; i < ARRAY_SIZE(names); i++) {
+	for (size_t i = 4; i < ARRAY_SIZE(names); i++) {
 		if (strcmp(name, names[i]) == 0)
 			return err_usage(p->e, "-f %s: %s", name, supported);
 	}
-	near = suggest(name, names, 3);
+	near = suggest(name, names, 4);
 	if (near)
 		return err_usage(p->e, "-f " VAL ": unknown loader: did you mean %s?", name, near);
 	return err_usage(p->e, "-f " VAL ": unknown loader; %s", name, supported);
@@ -236,6 +239,37 @@ static int parse_menu(struct parse *p, const char *what, char *options)
 	return 0;
 }
 
+/* PATH[;ARGS] for each module, with colons between. */
+static int parse_modules(struct parse *p, char *text)
+{
+	p->c->nmodules = 0;
+	while (text) {
+		char *path = strsep(&text, ":"), *args = strchr(path, ';');
+
+		if (args)
+			*args++ = 0;
+		if (!*path)
+			return err_usage(p->e, "-f multiboot: a module has no path: " SYNTAX_MULTIBOOT);
+		if (p->c->nmodules == CONFIG_MODULES_MAX)
+			return err_usage(p->e, "-f multiboot: more than %u modules", CONFIG_MODULES_MAX);
+		p->c->module[p->c->nmodules++] =
+		        (struct module_config){.path = path, .args = args && *args ? args : NULL};
+	}
+	return 0;
+}
+
+static int parse_multiboot(struct parse *p, char *kernel)
+{
+	char *modules = cut_comma(kernel), *cmdline = cut_comma(modules);
+
+	if (!kernel || !*kernel)
+		return err_usage(p->e, "-f multiboot: names no kernel: " SYNTAX_MULTIBOOT);
+	p->c->kernel = kernel;
+	p->c->initrd = NULL;
+	p->c->cmdline = cmdline ? cmdline : "";
+	return parse_modules(p, modules && *modules ? modules : NULL);
+}
+
 int opt_firmware(struct parse *p, char *value)
 {
 	char *kernel = cut_comma(value), *initrd, *cmdline;
@@ -245,12 +279,16 @@ int opt_firmware(struct parse *p, char *value)
 	                                          : CONFIG_BOOT_KEXEC;
 	if (p->c->boot != CONFIG_BOOT_KEXEC)
 		return parse_menu(p, value, kernel);
+	p->c->multiboot = strcmp(value, "multiboot") == 0;
+	if (p->c->multiboot)
+		return parse_multiboot(p, kernel);
 	if (strcmp(value, "kexec") != 0)
 		return refuse_firmware(p, value);
 	initrd = cut_comma(kernel);
 	cmdline = cut_comma(initrd);
 	if (!kernel || !*kernel)
-		return err_usage(p->e, "-f kexec: names no kernel: -f kexec,KERNEL[,INITRD[,CMDLINE]]");
+		return err_usage(p->e, "-f kexec: names no kernel: " SYNTAX_KEXEC);
+	p->c->nmodules = 0;
 	p->c->kernel = kernel;
 	p->c->initrd = initrd && *initrd ? initrd : NULL;
 	/* The original's default; kernels ignore the word. */

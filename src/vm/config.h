@@ -20,6 +20,7 @@
 #define CONFIG_CODE_CACHE_MAX (2 * GiB)
 #define CONFIG_MEM_DEFAULT (256 * MiB)
 #define CONFIG_LPC_PORTS 2
+#define CONFIG_MODULES_MAX 64u
 #define CONFIG_DEBUGEXIT_PORT 0xf4
 #define CONFIG_DEBUGEXIT_PORT_MAX 0x1ffc /* PCI devices have the ports behind */
 #define CONFIG_HOSTCPU_MAX 1023          /* what a cpu_set_t of the C library holds */
@@ -53,6 +54,12 @@ static inline const char *slot_name(const struct slot_config *s, char buf[static
 	return buf;
 }
 
+/* One module of -f multiboot. */
+struct module_config {
+	const char *path;
+	const char *args; /* NULL: none */
+};
+
 struct vm_config {
 	const char *name; /* of the machine, enters derived identities (UUID, MAC) */
 
@@ -62,13 +69,17 @@ struct vm_config {
 	int pin[CONFIG_CPUS_MAX]; /* -p: host CPU of each vCPU or -1 */
 
 	enum config_boot boot; /* -f */
-	/* -f kexec */
+	/* -f kexec and -f multiboot, which has boot == CONFIG_BOOT_KEXEC */
 	const char *kernel;
 	const char *initrd;  /* NULL for none */
-	const char *cmdline; /* "auto" if none was given */
+	const char *cmdline; /* if none was given: "auto", and "" with multiboot */
 	/* -f iso, -f disk */
 	const char *entry;  /* NULL: the default of the boot configuration */
 	const char *append; /* NULL: nothing */
+	/* -f multiboot */
+	bool multiboot;
+	struct module_config module[CONFIG_MODULES_MAX];
+	unsigned nmodules;
 
 	struct slot_config *slots; /* -s, in the order of the command line */
 	unsigned nslots;

@@ -115,7 +115,7 @@ static void show_kernel(struct explain *x)
 	if (f->protocol)
 		line(x, "protocol", "Linux boot protocol %u.%02u", f->protocol >> 8, f->protocol & 0xff);
 	else
-		line(x, "protocol", "ELF");
+		line(x, "protocol", "%s", img->multiboot ? "Multiboot" : "ELF");
 	line(x, "entry", "%s at 0x%llx%s%s", img->entry64 ? "64-bit" : "32-bit", (ull)img->entry,
 	        f->packed ? ", unpacked here from " : "", f->packed ? f->packed : "");
 	for (unsigned n = 0; n < img->nsegments; n++)
@@ -123,6 +123,9 @@ static void show_kernel(struct explain *x)
 		        (ull)(img->segment[n].gpa + img->segment[n].memsz - 1));
 	for (unsigned n = 0; s->initrd[n]; n++)
 		line(x, n ? "" : "initrd", "%s", s->initrd[n]);
+	for (unsigned n = 0; n < img->nmodules; n++)
+		line(x, n ? "" : "modules", "%s, %s at 0x%llx", img->module[n].text,
+		        about(img->module[n].len, size, sizeof(size)), (ull)img->module[n].gpa);
 	if (img->initrd)
 		line(x, "", "%s at 0x%llx", about(img->initrd_len, size, sizeof(size)), (ull)img->initrd);
 	else
@@ -147,7 +150,8 @@ static void show_memory(struct explain *x)
 {
 	const struct board_info *b = machine_board(x->vm->machine);
 	struct boot_region map[MAP_MAX];
-	unsigned n = boot_linux_map(&x->vm->mem, map, MAP_MAX);
+	unsigned n = x->vm->image.multiboot ? boot_multiboot_map(&x->vm->mem, map, MAP_MAX)
+	                                    : boot_linux_map(&x->vm->mem, map, MAP_MAX);
 
 	fputs("\nmemory map\n", x->out);
 	for (unsigned i = 0; i < n; i++)

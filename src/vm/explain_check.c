@@ -274,8 +274,10 @@ static void check_disc(struct explain *x, struct explain_disk *d)
 
 int explain_check(struct explain *x)
 {
-	check_consoles(x);
-	check_root(x);
+	if (!x->vm->image.multiboot) { /* others have words of their own */
+		check_consoles(x);
+		check_root(x);
+	}
 	for (unsigned n = 0; n < x->ndisks; n++) {
 		struct explain_disk *d = &x->disk[n];
 

@@ -54,6 +54,23 @@ static void end_lending(struct lending *l)
 	free(l->list);
 }
 
+static_assert(CONFIG_MODULES_MAX <= BOOT_MODULES_MAX, "every module of a configuration can be loaded");
+
+static int load_multiboot(struct vm *vm, const struct place_lent *lent, struct err *e)
+{
+	const struct vm_config *c = vm->config;
+	struct boot_module_args module[CONFIG_MODULES_MAX];
+	const struct boot_multiboot_args args = {.kernel = c->kernel,
+	        .cmdline = c->cmdline,
+	        .module = module,
+	        .nmodules = c->nmodules,
+	        .lent = lent};
+
+	for (unsigned n = 0; n < c->nmodules; n++)
+		module[n] = (struct boot_module_args){.path = c->module[n].path, .args = c->module[n].args};
+	return boot_multiboot_load(&args, &vm->mem, &vm->image, e);
+}
+
 static int load_files(struct vm *vm, const struct place_lent *lent, struct err *e)
 {
 	const struct boot_source *s = &vm->source;
@@ -62,6 +79,8 @@ static int load_files(struct vm *vm, const struct place_lent *lent, struct err *
 
 	if (rc < 0)
 		return rc;
+	if (vm->config->multiboot)
+		return load_multiboot(vm, lent, e);
 	args = (struct boot_linux_args){.kernel = s->kernel,
 	        .initrd = s->initrd[0],
 	        .more = s->initrd + 1,

@@ -617,6 +617,8 @@ int machine_boot(struct machine *m, struct x86_state *bsp, struct err *e)
 		rc = boot_tables(&m->vm->mem, &m->board, &tables, e);
 	if (rc < 0)
 		return rc;
+	if (m->vm->image.multiboot)
+		return boot_multiboot_place(&m->vm->image, &m->vm->mem, &m->board, &tables, bsp, e);
 	return boot_linux_place(&m->vm->image, &m->vm->mem, &m->board, &tables, bsp, e);
 }
 

@@ -153,7 +153,11 @@ static void describe(struct text *t, const struct vm_config *c)
 	add(t, "%s", c->kernel);
 	if (c->initrd)
 		add(t, "+%s", c->initrd);
-	if (strcmp(c->cmdline, "auto") != 0)
+	if (c->multiboot)
+		add(t, "multiboot");
+	for (unsigned i = 0; i < c->nmodules; i++)
+		add(t, "[%s]%s", c->module[i].path, c->module[i].args ? c->module[i].args : "");
+	if (strcmp(c->cmdline, c->multiboot ? "" : "auto") != 0)
 		add(t, "\"%s\"", c->cmdline);
 }
 
@@ -184,6 +188,13 @@ static const struct good {
                 "<disk> entry<Debian GNU/Linux, with 6.1> append<a=b,c d>"},
         {"-f iso,append=a,entry=2", "<iso> append<a,entry=2>"},
         {"-f iso,entry=1 -f disk", "<disk>"},
+        {"-f multiboot,k", "k multiboot"},
+        {"-f multiboot,k,,", "k multiboot"},
+        {"-f multiboot,k,m", "k multiboot [m]"},
+        {"-f 'multiboot,k,m;a b=c:n:o;,x y,z'", "k multiboot [m]a b=c [n] [o] \"x y,z\""},
+        {"-f multiboot,k,,auto", "k multiboot \"auto\""},
+        {"-f multiboot,k,m -f kexec,l", "l"},
+        {"-f kexec,l,i,c -f multiboot,k", "k multiboot"},
         /* flags alone and clustered */
         {"-A" K, "acpi k"},
         {"-b" K, "bvmcons k"},
@@ -349,21 +360,26 @@ static const struct bad {
         {"-f kexec,,i", "-f kexec: names no kernel: -f kexec,KERNEL[,INITRD[,CMDLINE]]"},
         {"-f kexecX,k", "-f kexecX: unknown loader: did you mean kexec?"},
         {"-f kexc,k", "-f kexc: unknown loader: did you mean kexec?"},
-        {"-f fbsd,a,b,c", "-f fbsd: this version boots Linux kernels only: -f "
-                          "kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
-        {"-f bootrom,a,,", "-f bootrom: this version boots Linux kernels only: -f "
-                           "kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
-        {"-f multiboot,k", "-f multiboot: this version boots Linux kernels only: -f "
-                           "kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
-        {"-f vmlinuz", "-f vmlinuz: unknown loader; this version boots Linux kernels only: "
-                       "-f kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
-        {"-f ''", "-f : unknown loader; this version boots Linux kernels only: -f "
-                  "kexec,KERNEL[,INITRD[,CMDLINE]], -f iso, -f disk"},
+        {"-f fbsd,a,b,c", "-f fbsd: this version boots kernels: -f kexec,KERNEL[,INITRD[,CMDLINE]], -f "
+                          "multiboot,..., -f iso, -f disk"},
+        {"-f bootrom,a,,", "-f bootrom: this version boots kernels: -f kexec,KERNEL[,INITRD[,CMDLINE]], -f "
+                           "multiboot,..., -f iso, -f disk"},
+        {"-f vmlinuz", "-f vmlinuz: unknown loader; this version boots kernels: -f "
+                       "kexec,KERNEL[,INITRD[,CMDLINE]], -f multiboot,..., -f iso, -f disk"},
+        {"-f ''", "-f : unknown loader; this version boots kernels: -f kexec,KERNEL[,INITRD[,CMDLINE]], -f "
+                  "multiboot,..., -f iso, -f disk"},
         {"-f iso,entry", "-f iso,entry: the options are entry=N or entry=NAME, and append=WORDS"},
         {"-f disk,entyr=1,append=x",
                 "-f disk,entyr=1: the options are entry=N or entry=NAME, and append=WORDS"},
         {"-f iso,entry=", "-f iso,entry=: names no entry"},
         {"-f dsik", "-f dsik: unknown loader: did you mean disk?"},
+        {"-f multibot,k", "-f multibot: unknown loader: did you mean multiboot?"},
+        {"-f multiboot,,m", "-f multiboot: names no kernel: "
+                            "-f multiboot,KERNEL[,MODULE[;ARGS][:MODULE...]][,CMDLINE]"},
+        {"-f multiboot,k,m::n", "-f multiboot: a module has no path: "
+                                "-f multiboot,KERNEL[,MODULE[;ARGS][:MODULE...]][,CMDLINE]"},
+        {"-f 'multiboot,k,;a'", "-f multiboot: a module has no path: "
+                                "-f multiboot,KERNEL[,MODULE[;ARGS][:MODULE...]][,CMDLINE]"},
         /* -c */
         {"-c 0" K, "-c 0: number of CPUs must be 1 to 16"},
         {"-c 17" K, "-c 17: number of CPUs must be 1 to 16"},

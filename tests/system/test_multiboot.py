@@ -1,0 +1,101 @@
+"""Multiboot kernels of every form: what they are given, what is refused."""
+import os
+import subprocess
+
+import pytest
+
+from machine import BOARD, TOP, XHYVE
+
+ACCELS = ["interp", "jit"] + (["kvm"] if os.access("/dev/kvm", os.R_OK | os.W_OK) else [])
+EXIT = 0x2a * 2 + 1
+MIB = 1 << 20
+
+
+def build(directory, kind):
+    """The test kernel as an ELF file of 32 or 64 bits, or flat."""
+    wide, flat = kind == "elf64", kind == "flat"
+    obj, elf = directory / f"{kind}.o", directory / f"{kind}.elf"
+    source = str(TOP / "tests/system/multiboot.S")
+    subprocess.run(["gcc", "-E", *(["-DFLAT"] if flat else []), "-o", f"{obj}.s", source], check=True)
+    subprocess.run(["as", "--64" if wide else "--32", "-o", str(obj), f"{obj}.s"], check=True)
+    subprocess.run(["ld", "-m", "elf_x86_64" if wide else "elf_i386", "-N", "-Ttext=0x200000", "--build-id=none",
+                    "--no-warn-rwx-segments", "-o", str(elf), str(obj)], check=True)
+    if not flat:
+        return elf
+    out = directory / "flat.bin"
+    subprocess.run(["objcopy", "-O", "binary", str(elf), str(out)], check=True)
+    return out
+
+
+def run(*options, firmware):
+    return subprocess.run([XHYVE, "-m", "64M", *BOARD, "-l", "debugexit", *options, "-f", firmware],
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+
+
+def facts(done):
+    """The lines that the kernel printed, as lists of words by their first one."""
+    assert (done.returncode, done.stderr) == (EXIT, b""), done
+    lines = [line.split(" ") for line in done.stdout.decode().splitlines()]
+    assert lines.pop() == ["end"]
+    found = {}
+    for name, *words in lines:
+        found.setdefault(name, []).append([word for word in words if word])
+    return found
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+@pytest.mark.parametrize("kind", ["elf32", "elf64", "flat"])
+def test_what_a_kernel_gets(tmp_path, accel, kind):
+    image = build(tmp_path, kind)
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(bytes(range(256)) * 20 + b"!")
+    two.write_bytes(b"\1\2\3")
+    found = facts(run(f"--accel={accel}", "-A", firmware=f"multiboot,{image},{one};a=1 b:{two},words with, a comma"))
+    assert found["state"] == [["00000001", "00000000", "00000000"]]
+    magic, flags, lower, upper = (int(word, 16) for word in found["magic"][0])
+    assert magic == 0x2badb002 and flags & 0x24d == 0x24d and lower == 639
+    assert " ".join(found["cmdline"][0]) == f"{image} words with, a comma"
+    assert found["loader"] == [["xhyve"]]
+    end = 0
+    for path, args, (start, stop, total, *text) in zip((one, two), (["a=1", "b"], []), found["module"]):
+        data = path.read_bytes()
+        start, stop = int(start, 16), int(stop, 16)
+        assert start % 4096 == 0 and start >= max(end, 2 * MIB) and stop - start == len(data)
+        assert int(total, 16) == sum(data) and text == [str(path), *args]
+        end = stop
+    memory = [(int(w[0] + w[1], 16), int(w[2] + w[3], 16), int(w[4], 16)) for w in found["memory"]]
+    assert memory[0] == (0, 0x9fc00, 1) and memory[2][0] == MIB and memory[2][2] == 1
+    assert memory[2][1] == upper * 1024
+    assert all(a[0] + a[1] <= b[0] for a, b in zip(memory, memory[1:]))
+    assert {3, 4} <= {region[2] for region in memory}  # ACPI
+    assert sum(size for at, size, _ in memory if MIB <= at < 64 * MIB) == 63 * MIB
+
+
+def test_without_anything(tmp_path):
+    """No modules, no words; more memory than 4 GiB can address."""
+    image = build(tmp_path, "elf32")
+    found = facts(run("--accel=interp", "-m", "5G", firmware=f"multiboot,{image}"))
+    assert found["cmdline"] == [[str(image)]] and "module" not in found
+    assert found["memory"][-1][0:2] == ["00000001", "00000000"]
+
+
+@pytest.mark.parametrize("change,words", [
+    (lambda b: b.replace(b"\x02\xb0\xad\x1b", b"\x03\xb0\xad\x1b"), "no Multiboot header"),
+    (lambda b: b[:300], "truncated"),
+    (lambda b: b[:18] + b"\x08\0" + b[20:], "ELF"),
+])
+def test_refused(tmp_path, change, words):
+    image = build(tmp_path, "elf32")
+    image.write_bytes(change(image.read_bytes()))
+    done = run(firmware=f"multiboot,{image}")
+    assert done.returncode == 4 and done.stdout == b"" and words in done.stderr.decode(), done
+
+
+def test_modules_that_do_not_fit(tmp_path):
+    image, large = build(tmp_path, "flat"), tmp_path / "large"
+    with large.open("wb") as f:
+        f.truncate(100 * MIB)
+    done = run(firmware=f"multiboot,{image},{large}")
+    assert done.returncode == 4 and "large" in done.stderr.decode() and "does not fit" in done.stderr.decode(), done
+    done = run(firmware=f"multiboot,{image},{tmp_path}/none")
+    assert done.returncode == 4 and "none" in done.stderr.decode(), done
