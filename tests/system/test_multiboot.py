@@ -1,10 +1,12 @@
-"""Multiboot kernels of every form: what they are given, what is refused."""
+"""Multiboot kernels of every form: what they are given, what is refused; and Xen with a Linux as its first guest."""
+import gzip
 import os
+import pathlib
 import subprocess
 
 import pytest
 
-from machine import BOARD, TOP, XHYVE
+from machine import BOARD, TOP, XHYVE, Machine, initramfs, kernel
 
 ACCELS = ["interp", "jit"] + (["kvm"] if os.access("/dev/kvm", os.R_OK | os.W_OK) else [])
 EXIT = 0x2a * 2 + 1
@@ -99,3 +101,20 @@ def test_modules_that_do_not_fit(tmp_path):
     assert done.returncode == 4 and "large" in done.stderr.decode() and "does not fit" in done.stderr.decode(), done
     done = run(firmware=f"multiboot,{image},{tmp_path}/none")
     assert done.returncode == 4 and "none" in done.stderr.decode(), done
+
+def test_xen(tmp_path):
+    """Xen, and in it Linux at its prompt. There is no BIOS, so Xen must not look for one."""
+    package, xen = "linux-image-amd64", tmp_path / "xen"
+    xen.write_bytes(gzip.decompress(pathlib.Path(kernel("xen-hypervisor-4.17-amd64")).read_bytes()))
+    modules = f"{kernel(package)};console=hvc0 quiet:{initramfs(package)}"
+    m = Machine(["-A", "-m", "1G", "-f", f"multiboot,{xen},{modules},no-real-mode com1=115200,8n1 console=com1 "
+                 "dom0_mem=512M"])
+    try:
+        m.expect(r"Xen version 4\.")
+        m.expect("Serial input to DOM0")
+        m.shell()
+        m.child.sendline("echo TYPE $(cat /sys/hypervisor/type)")
+        m.expect("TYPE xen")
+        assert m.leave("poweroff") == 1
+    finally:
+        m.kill()
