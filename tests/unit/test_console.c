@@ -754,11 +754,15 @@ static void test_stdio_once(void **state)
 
 static void start_self(const struct terminal *t, int up, const char *what, const char *arg)
 {
+	static const int deadly[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
 	dup2(t->slave, 0);
 	dup2(t->slave, 1);
 	dup2(t->slave, 2);
 	dup2(up, UP);
-	signal(SIGQUIT, SIG_DFL); /* jobs in the background of a script ignore it */
+	/* Jobs in the background of a script, or under nohup, ignore some of them. */
+	for (size_t n = 0; n < ARRAY_SIZE(deadly); n++)
+		signal(deadly[n], SIG_DFL);
 	execl("/proc/self/exe", "test_console", what, arg, NULL);
 	_exit(97);
 }
