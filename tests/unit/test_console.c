@@ -792,7 +792,7 @@ enum death { DIE_EXIT, DIE_ABORT, DIE_BUG, DIE_SEGV, DIE_TERM, DIE_HUP, DIE_QUIT
 
 static int die(enum death how)
 {
-	struct guest g;
+	static struct guest g; /* its thread runs on while this one exits */
 
 	/* The child's parent waits until the terminal was seen raw. */
 	self_open(&g);
