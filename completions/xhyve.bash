@@ -52,7 +52,7 @@ _xhyve() {
 	COMPREPLY=()
 	case $prev in
 	-f)
-		if [[ $cur == *,* ]]; then _xhyve_file "$cur"; else _xhyve_words "" "kexec, iso disk"; compopt -o nospace; fi ;;
+		if [[ $cur == *,* ]]; then _xhyve_file "$cur"; else _xhyve_words "" "kexec, multiboot, iso disk"; compopt -o nospace; fi ;;
 	-s) _xhyve_slot ;;
 	-l) _xhyve_port ;;
 	-F) _xhyve_file "$cur" ;;

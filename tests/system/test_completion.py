@@ -62,7 +62,7 @@ def test_devices_and_consoles(tmp_path):
     (tmp_path / "vmlinuz").touch()
     assert ask("xhyve -s 4,virtio-blk,di", tmp_path) == {"4,virtio-blk,disk.img"}
     assert ask("xhyve -s 0:0,hostbridge -f kexec,vm", tmp_path) == {"kexec,vmlinuz"}
-    assert ask("xhyve -f ") == {"kexec,"}
+    assert ask("xhyve -f ") == {"kexec,", "multiboot,", "iso", "disk"}
 
 
 def test_image_tool(tmp_path):
