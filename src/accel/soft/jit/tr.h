@@ -28,16 +28,30 @@ enum tr_class {
 #define FX_WRITES 2u  /* writes some or all */
 #define FX_CLOBBER 4u /* its translation destroys the host's flags before it executes */
 
+/* How an instruction is copied (tr_copy.c): which host register stands for which of the guest's. */
+struct operand {
+	u8 guest, host;
+	bool high, low, read, write;
+};
+
+struct plan {
+	struct operand o[6];
+	unsigned n;
+	const ZydisDecodedOperand *mem; /* of the same instruction; NULL: none */
+	bool mem_write;
+};
+
 struct ti {
 	struct dec d;
 	struct insn i;
 	u8 bytes[INSN_MAX];
 	u16 off; /* in the page */
 	u8 cls, fx;
-	u8 win;        /* the window of its access, or NO_WINDOW */
-	bool live;     /* windows are in use behind it */
-	bool keeps_s1; /* S1 still has the window that is in it */
-	s64 at;        /* of the access, as window.lo */
+	u8 win;           /* the window of its access, or NO_WINDOW */
+	bool live;        /* windows are in use behind it */
+	bool keeps_s1;    /* S1 still has the window that is in it */
+	s64 at;           /* of the access, as window.lo */
+	struct plan plan; /* of TR_COPY */
 };
 
 /* A range of guest addresses with one check for all accesses (tr_window.c). */
@@ -158,7 +172,7 @@ void tr_windows(struct tr *t);                              /* finds them; once 
 struct as_mem tr_window(struct tr *t, struct window_use u); /* may destroy S2, and flags where it opens */
 
 /* --- plain instructions (tr_copy.c) --- */
-bool tr_copy_ok(const struct tr *t, const struct ti *i);
+bool tr_copy_ok(struct ti *i);      /* makes its plan */
 bool tr_is_x87(const struct ti *i); /* uses x87 or MMX state */
 void tr_copy(struct tr *t);
 bool tr_copy_memory(const struct ti *i, unsigned *size, bool *write); /* its operand; false: none */

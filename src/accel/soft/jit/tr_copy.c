@@ -8,8 +8,6 @@
  */
 #include "accel/soft/jit/tr.h"
 
-#include <stdlib.h>
-
 /* Integer instructions without hidden operands in RAX, and with no effects but on operands and flags. */
 static bool base_ok(ZydisMnemonic m)
 {
@@ -221,18 +219,6 @@ static bool may_fault(const struct ti *i)
 
 /* --- which host register stands for which operand --- */
 
-struct operand { /* a general register of the guest */
-	u8 guest, host;
-	bool high, low, read, write;
-};
-
-struct plan {
-	struct operand o[6];
-	unsigned n;
-	const ZydisDecodedOperand *mem;
-	bool mem_write;
-};
-
 static struct operand *planned(struct plan *p, unsigned guest)
 {
 	for (unsigned n = 0; n < ARRAY_SIZE(p->o) && n < p->n; n++)
@@ -316,7 +302,7 @@ static bool make_plan(const struct ti *i, struct plan *p)
 	return assign(p);
 }
 
-bool tr_copy_ok(const struct tr *t, const struct ti *i)
+bool tr_copy_ok(struct ti *i)
 {
 	const ZydisDecodedInstruction *zi = &i->d.zi;
 
@@ -328,7 +314,8 @@ bool tr_copy_ok(const struct tr *t, const struct ti *i)
 	for (unsigned n = 0; n < zi->operand_count; n++)
 		if (!operand_ok(i, &i->d.op[n]))
 			return false;
-	return make_plan(i, &(struct plan){0});
+	i->plan = (struct plan){0};
+	return make_plan(i, &i->plan);
 }
 
 /* --- putting together --- */
@@ -479,12 +466,12 @@ static void rotate(struct tr *t, const struct plan *p, u8 n)
 
 bool tr_copy_memory(const struct ti *i, unsigned *size, bool *write)
 {
-	struct plan p = {0};
+	const struct plan *p = &i->plan;
 
-	if (!(i->i.flags & INSN_MEM) || !make_plan(i, &p) || !p.mem)
+	if (!(i->i.flags & INSN_MEM) || !p->mem)
 		return false;
-	*size = p.mem->size / 8u;
-	*write = p.mem_write;
+	*size = p->mem->size / 8u;
+	*write = p->mem_write;
 	return true;
 }
 
@@ -504,58 +491,55 @@ static bool is_rotated(const struct plan *p)
 	return false;
 }
 
-static struct window_use window_use(const struct ti *i, const struct plan *p)
+static struct window_use window_use(const struct ti *i)
 {
 	return (struct window_use){.base = i->i.base,
 	        .index = i->i.index,
 	        .scale = i->i.scale,
 	        .disp = (s32)(i->i.disp + (i->i.base == REG_RIP ? tr_next_off(i) : 0)),
-	        .s2_taken = needs_s2(p),
-	        .moved = is_rotated(p)};
+	        .s2_taken = needs_s2(&i->plan),
+	        .moved = is_rotated(&i->plan)};
 }
 
 bool tr_copy_keeps_s1(const struct ti *i)
 {
-	struct plan p = {0};
+	const struct plan *p = &i->plan;
 
-	make_plan(i, &p);
-	for (unsigned n = 0; n < p.n; n++)
-		if (p.o[n].host == S1)
+	for (unsigned n = 0; n < p->n; n++)
+		if (p->o[n].host == S1)
 			return false;
-	if (!p.mem)
+	if (!p->mem)
 		return true;
 	/* Otherwise the address goes into S1. */
-	return i->win != NO_WINDOW && !is_rotated(&p) &&
-	       !(needs_s2(&p) &&
+	return i->win != NO_WINDOW && !is_rotated(p) &&
+	       !(needs_s2(p) &&
 	               (i->i.index != REG_ZERO || i->i.base == REG_RIP || host_reg(i->i.base) == IN_MEMORY));
 }
 
 void tr_copy(struct tr *t)
 {
-	const struct ti *i = tr_insn(t);
+	struct ti *i = tr_insn(t);
 	struct site *fault = NULL;
-	struct plan p = {0};
+	struct plan *p = &i->plan;
 	struct enc e = {0};
 
-	if (!make_plan(i, &p))
-		abort(); /* tr_copy_ok has seen to it */
-	fill_fields(i, &p, &e);
+	fill_fields(i, p, &e);
 	lengthen(i, &e);
 	/* First: who comes back behind an access that failed relies on it. */
 	if (tr_is_x87(i))
 		tr_x87(t);
-	if (p.mem && i->win != NO_WINDOW) {
-		e.m = tr_window(t, window_use(i, &p));
-	} else if (p.mem) {
+	if (p->mem && i->win != NO_WINDOW) {
+		e.m = tr_window(t, window_use(i));
+	} else if (p->mem) {
 		tr_linear(t);
-		tr_check(t, p.mem->size / 8u, p.mem_write);
+		tr_check(t, p->mem->size / 8u, p->mem_write);
 	}
 	if (i->fx & FX_READS)
 		tr_flags_host(t);
-	for (unsigned n = 0; n < p.n; n++)
-		if (host_reg(p.o[n].guest) == IN_MEMORY && p.o[n].read)
-			as_ld(&t->a, p.o[n].host, as_gs(CPU_GPR(p.o[n].guest)));
-	rotate(t, &p, 8);
+	for (unsigned n = 0; n < p->n; n++)
+		if (host_reg(p->o[n].guest) == IN_MEMORY && p->o[n].read)
+			as_ld(&t->a, p->o[n].host, as_gs(CPU_GPR(p->o[n].guest)));
+	rotate(t, p, 8);
 	if (may_fault(i)) {
 		fault = tr_site(t);
 		tr_fault_from(t, fault);
@@ -563,10 +547,10 @@ void tr_copy(struct tr *t)
 	put(t, &e);
 	if (fault)
 		tr_fault_to(t, fault);
-	rotate(t, &p, 56);
-	for (unsigned n = 0; n < p.n; n++)
-		if (host_reg(p.o[n].guest) == IN_MEMORY && p.o[n].write)
-			as_st(&t->a, as_gs(CPU_GPR(p.o[n].guest)), p.o[n].host);
+	rotate(t, p, 56);
+	for (unsigned n = 0; n < p->n; n++)
+		if (host_reg(p->o[n].guest) == IN_MEMORY && p->o[n].write)
+			as_st(&t->a, as_gs(CPU_GPR(p->o[n].guest)), p->o[n].host);
 	if (i->fx & FX_WRITES)
 		tr_flags_written(t);
 }

@@ -139,21 +139,9 @@ unsigned tr_effects(const struct ti *i)
 
 /* --- stack --- */
 
-static void check_push(struct tr *t)
-{
-	as_lea(&t->a, S1, as_at(RSP, -8));
-	tr_check(t, 8, true);
-}
-
 static void drop(struct tr *t, s32 bytes)
 {
 	as_lea(&t->a, RSP, as_at(RSP, bytes));
-}
-
-static void store_imm(struct tr *t, s32 v) /* mov qword [s1], imm32 */
-{
-	as_rm(&t->a, 1, 0xc7, 0, as_at(S1, 0));
-	as_32(&t->a, (u32)v);
 }
 
 static void load_mem(struct tr *t) /* the 64-bit memory operand into S1 */
@@ -163,23 +151,20 @@ static void load_mem(struct tr *t) /* the 64-bit memory operand into S1 */
 	as_ld(&t->a, S1, as_at(S1, 0));
 }
 
+/* PUSH of memory and of RSP: all others are runs. */
 static void do_push(struct tr *t)
 {
-	const ZydisDecodedOperand *o = operand(t, 0);
+	bool mem = is_mem(operand(t, 0));
 
-	if (is_mem(o)) {
+	if (mem) {
 		load_mem(t);
 		as_st(&t->a, as_gs(CPU_JIT(tmp)), S1);
 	}
-	check_push(t);
-	if (is_imm(o)) {
-		store_imm(t, (s32)tr_insn(t)->i.imm);
-	} else if (is_mem(o)) {
+	as_lea(&t->a, S1, as_at(RSP, -8));
+	tr_check(t, 8, true);
+	if (mem)
 		as_ld(&t->a, S2, as_gs(CPU_JIT(tmp)));
-		as_st(&t->a, as_at(S1, 0), S2);
-	} else {
-		as_st(&t->a, as_at(S1, 0), tr_gpr(t, tr_gpr_of(o->reg.value), S2));
-	}
+	as_st(&t->a, as_at(S1, 0), mem ? S2 : RSP);
 	drop(t, -8);
 }
 

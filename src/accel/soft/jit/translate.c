@@ -38,7 +38,7 @@ static bool jumps(const struct ti *i)
 	return i->d.zi.meta.category == ZYDIS_CATEGORY_COND_BR;
 }
 
-static u8 classify(const struct tr *t, const struct ti *i)
+static u8 classify(const struct tr *t, struct ti *i)
 {
 	if (tr_raises(i))
 		return TR_CALLOUT_END;
@@ -53,7 +53,7 @@ static u8 classify(const struct tr *t, const struct ti *i)
 		return TR_STRING;
 	if (tr_special_ok(t, i))
 		return TR_SPECIAL;
-	if (tr_copy_ok(t, i))
+	if (tr_copy_ok(i))
 		return TR_COPY;
 	return goes_on(i) && !jumps(i) ? TR_CALLOUT : TR_CALLOUT_END;
 }
