@@ -19,18 +19,7 @@ import tempfile
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 # In a user, network and mount namespace of its own: the wire, then the command.
-WIRE = """set -e
-mount -t tmpfs none /run
-ip netns add far
-ip link add near type veth peer name eth0 netns far
-ip link add bridge0 type bridge
-ip tuntap add tap0 mode tap
-for i in near tap0; do ip link set $i master bridge0 up; done
-ip link set lo up; ip link set bridge0 up
-ip -n far addr add 10.9.0.2/24 dev eth0
-ip -n far link set eth0 up
-exec "$@"
-"""
+WIRE = f'. {TOP}/tools/wire.sh; exec "$@"'
 FAR = ["ip", "netns", "exec", "far"]
 
 

@@ -1,5 +1,6 @@
 """Networks that lead to others: tap devices between two namespaces, sockets between machines, and passt."""
 import os
+import pathlib
 import random
 import shutil
 import subprocess
@@ -10,17 +11,7 @@ from machine import BOARD, XHYVE, Machine, initramfs, kernel
 from network import BUSYBOX, QUIET, Namespace, fetch, md5, needs, upload, wait_for
 
 # A tap device and a namespace "far", on a bridge with a pair of virtual cables.
-WIRE = """set -e
-mount -t tmpfs none /run
-ip netns add far
-ip link add near type veth peer name eth0 netns far
-ip link add bridge0 type bridge
-ip tuntap add tap0 mode tap
-for i in near tap0; do ip link set $i master bridge0 up; done
-ip link set lo up; ip link set bridge0 up
-ip -n far addr add 10.9.0.2/24 dev eth0
-ip -n far link set eth0 up; ip -n far link set lo up
-"""
+WIRE = f". {pathlib.Path(__file__).resolve().parents[2]}/tools/wire.sh"
 FAR = ["ip", "netns", "exec", "far"]
 HOST_TSO4 = 11  # the feature bit
 
