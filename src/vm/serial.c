@@ -6,11 +6,6 @@
 
 #include "vm/vm_int.h"
 
-static void quit(struct vm *vm)
-{
-	vm_quit(vm);
-}
-
 /* --- UARTs --- */
 
 static size_t uart_tx(void *opaque, const u8 *buf, size_t len)
@@ -54,7 +49,7 @@ static void serial_quit(void *opaque)
 {
 	struct serial *s = opaque;
 
-	quit(s->vm);
+	vm_quit(s->vm);
 }
 
 static void serial_carrier(void *opaque, bool there)
@@ -166,7 +161,7 @@ static void relay_quit(void *opaque)
 {
 	struct relay *r = opaque;
 
-	quit(r->vm);
+	vm_quit(r->vm);
 }
 
 static const struct console_ops relay_ops = {

@@ -68,7 +68,7 @@ static void quit(void *opaque)
 {
 	struct end *p = opaque;
 
-	vm_stop(p->board->vm, EXIT_OTHER);
+	vm_quit(p->board->vm);
 }
 
 static void carrier(void *opaque, bool there)
