@@ -126,11 +126,6 @@ static int add_slot(struct boot_found *f, const struct slot_config *s)
 	return rc < 0 ? rc : add_disk(f, &spec);
 }
 
-static u32 address_of(const struct slot_config *s)
-{
-	return (u32)s->bus << 16 | (u32)s->slot << 8 | s->func;
-}
-
 /* In the order in which the guest finds them. */
 static int collect_disks(struct boot_found *f)
 {
@@ -142,10 +137,10 @@ static int collect_disks(struct boot_found *f)
 		const struct slot_config *next = NULL;
 
 		for (unsigned i = 0; i < c->nslots; i++)
-			if (address_of(&c->slots[i]) > last &&
-			        (!next || address_of(&c->slots[i]) < address_of(next)))
+			if (slot_address(&c->slots[i]) > last &&
+			        (!next || slot_address(&c->slots[i]) < slot_address(next)))
 				next = &c->slots[i];
-		last = address_of(next);
+		last = slot_address(next);
 		rc = add_slot(f, next);
 	}
 	if (rc < 0 || f->ndisks)

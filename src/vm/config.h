@@ -41,6 +41,12 @@ struct slot_config {
 	const char *config; /* what follows the emulation's comma; "" if nothing */
 };
 
+/* In the order of these a guest finds its devices. */
+static inline u32 slot_address(const struct slot_config *s)
+{
+	return (u32)s->bus << 16 | (u32)s->slot << 8 | s->func;
+}
+
 /* Where it is, as the user writes it: S, S:F or B:S:F. Returns buf. */
 #define SLOT_NAME_MAX 16
 static inline const char *slot_name(const struct slot_config *s, char buf[static SLOT_NAME_MAX])

@@ -237,6 +237,18 @@ static int show_ports(struct explain *x)
 
 /* --- devices in slots --- */
 
+#define OPTION_MAX 40
+
+/* The option that makes a device, without what follows its name. Returns buf. */
+static const char *slot_option(const struct slot_config *s, char buf[static OPTION_MAX])
+{
+	if (s->bus)
+		snprintf(buf, OPTION_MAX, "-s %u:%u:%u,%s", s->bus, s->slot, s->func, s->type->name);
+	else
+		snprintf(buf, OPTION_MAX, "-s %u:%u,%s", s->slot, s->func, s->type->name);
+	return buf;
+}
+
 static void show_bar(struct explain *x, const struct pci_dev *d, unsigned n)
 {
 	static const char *const kinds[] = {
@@ -368,32 +380,22 @@ static int show_card(struct explain *x, const struct slot_part *p)
 	return 0;
 }
 
-/* Linux numbers them behind the two of the board. */
-static int show_tty(struct explain *x, const struct slot_part *p)
+/* A device that may be the kernel's console. */
+static int show_console(struct explain *x, const struct slot_part *p, const char *prefix, unsigned n)
 {
-	const struct slot_config *s = x->now->config;
-	char name[EXPLAIN_NAME], option[40];
+	char name[EXPLAIN_NAME], option[OPTION_MAX];
 
-	snprintf(name, sizeof(name), "ttyS%u", CONFIG_LPC_PORTS + x->nttys++);
-	snprintf(option, sizeof(option), "-s %u:%u,%s", s->slot, s->func, s->type->name);
+	snprintf(name, sizeof(name), "%s%u", prefix, n);
 	line(x, "guest", "%s, %s", name, p->backend[0] ? p->backend : "not connected");
-	return p->backend[0] ? add_port(x, name, option) : 0;
+	return p->backend[0] ? add_port(x, name, slot_option(x->now->config, option)) : 0;
 }
 
 static int show_hvc(struct explain *x, const struct slot_part *p)
 {
-	const struct slot_config *s = x->now->config;
-	const char *backend = p->backend[0] ? p->backend : "not connected";
-	char name[EXPLAIN_NAME], option[40];
-
-	if (p->port) {
-		line(x, "guest", "/dev/virtio-ports/%s, %s", p->port, backend);
-		return 0;
-	}
-	snprintf(name, sizeof(name), "hvc%u", x->nhvcs++);
-	snprintf(option, sizeof(option), "-s %u:%u,%s", s->slot, s->func, s->type->name);
-	line(x, "guest", "%s, %s", name, backend);
-	return p->backend[0] ? add_port(x, name, option) : 0;
+	if (!p->port)
+		return show_console(x, p, "hvc", x->nhvcs++);
+	line(x, "guest", "/dev/virtio-ports/%s, %s", p->port, p->backend[0] ? p->backend : "not connected");
+	return 0;
 }
 
 static int show_part(void *opaque, const struct slot_part *p)
@@ -402,7 +404,8 @@ static int show_part(void *opaque, const struct slot_part *p)
 
 	switch (p->kind) {
 	case PART_NET: return show_card(x, p);
-	case PART_TTY: return show_tty(x, p);
+	case PART_TTY: /* Linux numbers them behind the two of the board */
+		return show_console(x, p, "ttyS", CONFIG_LPC_PORTS + x->nttys++);
 	case PART_HVC: return show_hvc(x, p);
 	default: return show_disk(x, p);
 	}
@@ -412,12 +415,9 @@ static int show_slot(struct explain *x, struct slot_dev *s)
 {
 	const struct slot_config *c = s->config;
 	const struct pci_dev *d = s->pci;
+	char option[OPTION_MAX];
 
-	if (c->bus)
-		fprintf(x->out, "  -s %u:%u:%u,%s", c->bus, c->slot, c->func, c->type->name);
-	else
-		fprintf(x->out, "  -s %u:%u,%s", c->slot, c->func, c->type->name);
-	fprintf(x->out, "%s%s\n", c->config[0] ? "," : "", c->config);
+	fprintf(x->out, "  %s%s%s\n", slot_option(c, option), c->config[0] ? "," : "", c->config);
 	x->now = s;
 	line(x, "PCI", "%04x:%04x, class %02x%02x%02x", get_le16(d->cfg + PCI_VENDOR),
 	        get_le16(d->cfg + PCI_DEVICE), d->cfg[PCI_CLASS + 2], d->cfg[PCI_CLASS + 1],
@@ -440,7 +440,7 @@ static int by_address(const void *a, const void *b)
 	const struct slot_config *l = (*(struct slot_dev *const *)a)->config;
 	const struct slot_config *r = (*(struct slot_dev *const *)b)->config;
 
-	return (l->bus << 16 | l->slot << 8 | l->func) - (r->bus << 16 | r->slot << 8 | r->func);
+	return (int)slot_address(l) - (int)slot_address(r);
 }
 
 static int show_slots(struct explain *x)
