@@ -14,8 +14,13 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 static void check_run(const struct vm_config *c)
 {
-	bool good = c->kernel && c->cmdline && *c->kernel && *c->cmdline;
+	bool good = c->boot != CONFIG_BOOT_NONE;
 
+	if (c->boot == CONFIG_BOOT_KEXEC)
+		good = c->kernel && *c->kernel && c->cmdline && (*c->cmdline || c->multiboot);
+	else
+		good &= !c->multiboot && (!c->entry || *c->entry);
+	good &= c->nmodules <= CONFIG_MODULES_MAX;
 	good &= c->ncpus >= 1 && c->ncpus <= CONFIG_CPUS_MAX;
 	good &= c->mem >= CONFIG_MEM_MIN && c->mem <= CONFIG_MEM_MAX && c->mem % PAGE_SIZE == 0;
 	for (unsigned i = 0; i < c->nslots; i++) {

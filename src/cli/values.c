@@ -277,9 +277,9 @@ int opt_firmware(struct parse *p, char *value)
 	p->c->boot = strcmp(value, "iso") == 0    ? CONFIG_BOOT_ISO
 	             : strcmp(value, "disk") == 0 ? CONFIG_BOOT_DISK
 	                                          : CONFIG_BOOT_KEXEC;
+	p->c->multiboot = strcmp(value, "multiboot") == 0;
 	if (p->c->boot != CONFIG_BOOT_KEXEC)
 		return parse_menu(p, value, kernel);
-	p->c->multiboot = strcmp(value, "multiboot") == 0;
 	if (p->c->multiboot)
 		return parse_multiboot(p, kernel);
 	if (strcmp(value, "kexec") != 0)

@@ -148,6 +148,8 @@ static void describe(struct text *t, const struct vm_config *c)
 			add(t, "entry<%s>", c->entry);
 		if (c->append)
 			add(t, "append<%s>", c->append);
+		if (c->multiboot)
+			add(t, "multiboot");
 		return;
 	}
 	add(t, "%s", c->kernel);
@@ -194,6 +196,7 @@ static const struct good {
         {"-f 'multiboot,k,m;a b=c:n:o;,x y,z'", "k multiboot [m]a b=c [n] [o] \"x y,z\""},
         {"-f multiboot,k,,auto", "k multiboot \"auto\""},
         {"-f multiboot,k,m -f kexec,l", "l"},
+        {"-f multiboot,k,m -f disk", "<disk>"},
         {"-f kexec,l,i,c -f multiboot,k", "k multiboot"},
         /* flags alone and clustered */
         {"-A" K, "acpi k"},
