@@ -3,7 +3,7 @@
 # initrd, and the packages. Prints the path of the ISO image.
 # usage: tools/install-cd.sh [OUT]     default: ~/.cache/xhyve/install.iso
 #
-# The packages are fetched once, with what apt knows of the host's mirrors, and kept in ~/.cache/xhyve/debs; from
+# The packages are fetched once, with what apt knows of the host's mirrors, and kept in ~/.cache/xhyve/debs-*; from
 # then on no network is needed. On the disc, as on the discs of distributions:
 #   install/vmlinuz, install/initrd.gz   what to start (Debian's generic kernel)
 #   boot/grub/grub.cfg                   says so
@@ -14,9 +14,9 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 cache=${XHYVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xhyve}
 out=${1:-$cache/install.iso}
-wanted="systemd-sysv udev dbus kmod iproute2 netbase netcat-openbsd e2fsprogs initramfs-tools zstd"
+wanted="systemd-sysv udev dbus kmod iproute2 netbase netcat-openbsd e2fsprogs initramfs-tools zstd grub-pc"
 kernel_wanted=linux-image-cloud-amd64 # last, so that its initrd is made once
-extra="hello" # on the disc, not installed
+extra="hello linux-image-6.12-cloud-amd64" # on the disc, not installed: something to add, and a kernel to change to
 
 for p in apt-get dpkg-deb xorriso sfdisk mkfs.ext4 e2fsck; do
 	command -v $p >/dev/null || PATH=$PATH:/usr/sbin:/sbin
@@ -37,7 +37,7 @@ fetch() {
 	(cd "$debs" && ls *.deb) >"$debs/$list"
 }
 
-debs=$cache/debs
+debs=$cache/debs-$(echo "$wanted $kernel_wanted $extra" | cksum | cut -d ' ' -f 1)
 if [ ! -s "$debs/all" ]; then
 	echo "install-cd: fetching packages" >&2
 	rm -rf "$debs"

@@ -124,9 +124,15 @@ other_packages() {
 	mkdir -p $target/etc/initramfs-tools/conf.d
 	echo COMPRESSLEVEL=1 >$target/etc/initramfs-tools/conf.d/installer
 	in_target apt-get -q update || return 1
+	echo 'grub-pc grub-pc/install_devices_empty boolean true' | in_target debconf-set-selections
 	while read -r list; do
 		in_target apt-get -q -y --no-install-recommends install $list </dev/null || return 1
 	done </cd/install/packages
+}
+
+# From now on the scripts of kernel packages keep the menu as it should be.
+boot_loader() {
+	in_target grub-install "$disk" && in_target update-grub
 }
 
 install_system() {
@@ -135,7 +141,7 @@ install_system() {
 	name=$answer
 	ask "Password of root" secret
 	enter_target
-	if first_packages && other_packages && settings "$name" "$answer"; then
+	if first_packages && other_packages && settings "$name" "$answer" && boot_loader; then
 		rm -f $target/etc/dpkg/dpkg.cfg.d/installer
 		sync
 		echo "The system is installed."

@@ -18,6 +18,8 @@ IMG = XHYVE + "-img"
 PASSWORD = "correct-horse"
 STEP_LIMIT = 900  # an installation in software on a busy host; only there to end a hung test
 PARTITION = 2048 * 512
+NEW_DISK = "hdd.img,size=20G,split=1G,sparse"  # as in the script
+NEXT_KERNEL = "linux-image-6.12-cloud-amd64"
 
 pytestmark = pytest.mark.skipif(os.environ.get("XHYVE_CHECK") == "quick", reason="takes minutes")
 
@@ -37,6 +39,11 @@ class Installation:
     def start(self, script, **environment):
         env = {**os.environ, "XHYVE": XHYVE, **environment}
         self.machine = Machine([], board=False, program=[str(self.path / script)], cwd=str(self.path), env=env)
+        return self.machine
+
+    def start_menu(self, *args):
+        """A machine that starts what the boot menu in an image has."""
+        self.machine = Machine(["-A", "-m", "1G", "-s", "3,virtio-net,vmnet0", *args], cwd=str(self.path))
         return self.machine
 
     def explain(self, script):
@@ -83,8 +90,8 @@ def quiet_shell(m):
 
 
 def killed_on_the_way(place):
-    """kill -9 while packages are unpacked, as the guest sees it a power cut."""
-    m = place.start("install.sh")
+    """kill -9 while packages are unpacked, as the guest sees it a power cut. The CD's own menu starts this one."""
+    m = place.start_menu("-s", "1,ahci-cd,install.iso", "-s", f"2,virtio-blk,{NEW_DISK}", "-f", "iso")
     partition(m)
     install(m)
     m.expect("Extracting 30 of")
@@ -164,15 +171,28 @@ def check_system(place, m):
     assert re.search(r"^/dev/vda1 / ext4 rw", m.run("cat /proc/mounts"), re.M)
 
 
-def add_package(place, m):
+def add_package(place, m, package):
     """One more package, from a mirror on the host's loopback."""
     mirror = place.path / "mirror"
-    subprocess.run(["xorriso", "-osirrox", "on", "-indev", "install.iso", "-extract", "/", mirror], cwd=place.path,
-                   check=True, capture_output=True)
+    if not mirror.exists():
+        subprocess.run(["xorriso", "-osirrox", "on", "-indev", "install.iso", "-extract", "/", mirror],
+                       cwd=place.path, check=True, capture_output=True)
     with web(mirror) as port:
         m.run(f"echo 'deb [trusted=yes] http://{GATEWAY}:{port}/ ./' >/etc/apt/sources.list")
-        m.run("apt-get -q update && apt-get -q -y install hello")
+        m.run(f"apt-get -q update && apt-get -q -y install {package}", timeout=STEP_LIMIT)
+
+
+def change_kernel(place):
+    """The disk's own menu starts the system, and after a reboot in place the kernel that was installed meanwhile."""
+    m = log_in(place.start_menu("--on-reboot=restart", "-s", "2,virtio-blk,hdd.img", "-f", "disk"))
     assert m.run("hello").strip() == "Hello, world!"
+    first = m.run("uname -r").strip()
+    add_package(place, m, NEXT_KERNEL)
+    m.child.sendline("reboot")
+    m = log_in(m)
+    assert m.run("uname -r").strip().startswith("6.12.") and not first.startswith("6.12.")
+    m.child.sendline("poweroff")
+    assert m.wait(timeout=STEP_LIMIT) == 1
 
 
 def test_article(place):
@@ -188,13 +208,10 @@ def test_article(place):
     assert m.wait() == 0  # the reboot ends xhyve: "This is correct!"
     m = log_in(place.start("boot.sh"))
     check_system(place, m)
-    add_package(place, m)
-    m.child.sendline("poweroff")
-    assert m.wait(timeout=STEP_LIMIT) == 1
-    m = log_in(place.start("boot.sh"))
-    assert m.run("hello").strip() == "Hello, world!"
+    add_package(place, m, "hello")
     m.child.sendline("reboot")
     assert m.wait(timeout=STEP_LIMIT) == 0
+    change_kernel(place)
     checked = subprocess.run([IMG, "check", "hdd.img"], cwd=place.path, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
     check_file_system(place)
