@@ -88,6 +88,33 @@ static int open_outside(struct boot_file *f, struct err *e)
 	return rc;
 }
 
+/* "cd.iso:install/vmlinuz": what is before the first colon, when there is such a file. */
+static bool lacks_slash(const char *path, int *before)
+{
+	const char *colon = strchr(path, ':');
+	char image[IMAGE_PATH_MAX];
+	struct stat st;
+
+	if (!colon || colon == path || !colon[1] || colon - path >= (s64)sizeof(image))
+		return false;
+	*before = (int)(colon - path);
+	memcpy(image, path, (size_t)*before);
+	image[*before] = 0;
+	return stat(image, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int not_there(const struct boot_file *f, int error, const struct place_lent *lent, struct err *e)
+{
+	int before;
+
+	if (error == -ENOENT && lacks_slash(f->path, &before))
+		return err_set(e, error, "%s %s: a path inside an image begins with a slash: %.*s:/%s",
+		        f->what, f->path, before, f->path, f->path + before + 1);
+	if (error == -ENOENT && boot_file_is_image(f->what, f->path, lent, e) < 0)
+		return e->code;
+	return err_errno(e, error, "%s %s", f->what, f->path);
+}
+
 int boot_file_open(
         struct boot_file *f, const char *what, const char *path, const struct place_lent *lent, struct err *e)
 {
@@ -99,10 +126,37 @@ int boot_file_open(
 	if (stat(path, &st) < 0) {
 		if ((errno == ENOENT || errno == ENOTDIR) && place_parse(&inside, path))
 			return open_inside(f, &inside, lent, e);
-		return err_errno(e, -errno, "%s %s", what, path);
+		return not_there(f, -errno, lent, e);
 	}
 	rc = check_stat(f, &st, e);
+	if (rc == -EFBIG && boot_file_is_image(what, path, lent, e) < 0)
+		return e->code;
 	return rc < 0 ? rc : open_outside(f, e);
+}
+
+int boot_file_is_image(const char *what, const char *path, const struct place_lent *lent, struct err *e)
+{
+	struct place_image image;
+	const struct volumes *all;
+	bool known, cd = false;
+	struct err ignored;
+
+	if (place_open(&image, path, lent, &host_io, &ignored) < 0)
+		return 0;
+	all = image.volumes;
+	known = all->parts.count;
+	for (unsigned i = 0; i < all->count; i++) {
+		known |= all->v[i].fs != NULL;
+		cd |= all->v[i].fs && strcmp(fs_kind(all->v[i].fs), "iso9660") == 0;
+	}
+	place_close(&image);
+	if (!known)
+		return 0;
+	return err_set(e, -ENOEXEC,
+	        "%s %s is the image of a %s: %s:/PATH names a file in it, and -f %s starts what the boot "
+	        "menu of "
+	        "the %s in a slot has",
+	        what, path, cd ? "CD" : "disk", path, cd ? "iso" : "disk", cd ? "CD" : "disk");
 }
 
 void boot_file_close(struct boot_file *f)

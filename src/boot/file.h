@@ -27,6 +27,12 @@ int boot_file_open(struct boot_file *f, const char *what, const char *path, cons
         struct err *e);
 void boot_file_close(struct boot_file *f);
 
+/*
+ * An image where a kernel belongs, a likely mistake: -ENOEXEC with words about how to get at what is inside.
+ * 0: path names no image.
+ */
+int boot_file_is_image(const char *what, const char *path, const struct place_lent *lent, struct err *e);
+
 /* Reads exactly [0, len) and checks that the size did not change. len <= size. */
 int boot_file_read(struct boot_file *f, void *buf, u64 len, struct err *e);
 

@@ -42,6 +42,14 @@ struct load {
 
 /* --- kernel --- */
 
+static int no_kernel(const struct load *l, const struct boot_file *f, struct err *e)
+{
+	int rc = f->fd >= 0 ? boot_file_is_image("kernel", f->path, l->args->lent, e) : 0;
+
+	return rc < 0 ? rc
+	              : err_set(e, -ENOEXEC, "kernel %s is neither a Linux bzImage nor an ELF file", f->path);
+}
+
 static int read_kernel_file(struct load *l, struct boot_file *f, struct err *e)
 {
 	u8 head[HEAD_SIZE];
@@ -54,7 +62,7 @@ static int read_kernel_file(struct load *l, struct boot_file *f, struct err *e)
 	if (elf_probe(head, got))
 		len = elf_extent(head, got, f->size);
 	else if (!bzimage_probe(head, got))
-		return err_set(e, -ENOEXEC, "kernel %s is neither a Linux bzImage nor an ELF file", f->path);
+		return no_kernel(l, f, e);
 	if (len > l->m->low + l->m->high)
 		return err_set(e, -ENOMEM, "kernel %s has %s, the machine only %s of RAM", f->path,
 		        format_size(len, a, sizeof(a)), format_size(l->m->low + l->m->high, b, sizeof(b)));

@@ -3,22 +3,20 @@
  */
 #include "vm/choose.h"
 
-#include "base/log.h"
 #include <errno.h>
 
 /* Neither may be usable in the end: interp always is. */
-static const struct accel_ops *choose_soft(const struct err *no_kvm)
+static const struct accel_ops *choose_soft(const struct err *no_kvm, struct err *note)
 {
 	struct err why;
-	const struct accel_ops *ops = accel_jit.probe(&why) == 0 ? &accel_jit : &accel_interp;
+	bool jit = accel_jit.probe(&why) == 0;
 
-	log_msg(LOG_WARN, "using the software CPU (%s) instead of KVM: %s", ops->name, no_kvm->text);
-	if (ops == &accel_interp)
-		log_msg(LOG_WARN, "interp instead of jit: %s", why.text);
-	return ops;
+	err_set(note, no_kvm->code, "using the software CPU (%s) instead of KVM: %.300s%s%.300s",
+	        jit ? "jit" : "interp", no_kvm->text, jit ? "" : "; instead of jit: ", jit ? "" : why.text);
+	return jit ? &accel_jit : &accel_interp;
 }
 
-int accel_choose(enum config_accel want, const struct accel_ops **out, struct err *e)
+int accel_choose(enum config_accel want, const struct accel_ops **out, struct err *note, struct err *e)
 {
 	struct err why;
 	int rc;
@@ -39,6 +37,6 @@ int accel_choose(enum config_accel want, const struct accel_ops **out, struct er
 		*out = &accel_kvm;
 		return 0;
 	}
-	*out = choose_soft(&why);
+	*out = choose_soft(&why, note);
 	return 0;
 }

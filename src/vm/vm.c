@@ -127,13 +127,14 @@ static int boot(struct vm *vm, struct err *e)
 /* Files first: a bad kernel must be refused before a log file, a pty or a socket exists. */
 static int build(struct vm *vm, struct err *e)
 {
+	struct err note = {0};
 	int rc;
 
 	clock_tsc_init(&vm->clock);
 	rc = loop_create(&vm->loop, &vm->clock.clock);
 	if (rc < 0)
 		return err_errno(e, rc, "cannot make the event loop");
-	rc = accel_choose(vm->config->accel, &vm->accel, e);
+	rc = accel_choose(vm->config->accel, &vm->accel, &note, e);
 	if (rc == 0)
 		rc = mem_create(
 		        &vm->mem, vm->config->mem, vm->config->core_has_ram, !vm->accel->owns_irqchips, e);
@@ -149,7 +150,11 @@ static int build(struct vm *vm, struct err *e)
 		rc = machine_create(vm, &vm->machine, e);
 	if (rc == 0 && !vm->config->explain)
 		rc = cpus_create(vm, e);
-	return rc < 0 ? rc : boot(vm, e);
+	if (rc == 0)
+		rc = boot(vm, e);
+	if (rc == 0 && note.code)
+		log_msg(LOG_WARN, "%s", note.text);
+	return rc;
 }
 
 /* --- reset --- */
