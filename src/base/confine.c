@@ -224,8 +224,8 @@ static void allow_threads(struct filter *f)
 static void allow_signals(struct filter *f)
 {
 	if (f->rc == 0)
-		f->rc = seccomp_rule_add(
-		        f->ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_CMP(0, SCMP_CMP_EQ, (u64)getpid()));
+		f->rc = seccomp_rule_add(f->ctx, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+		        SCMP_CMP(0, SCMP_CMP_EQ, (u64)getpid(), 0));
 }
 
 /* Sockets of networks, not those with which the kernel is configured. */
