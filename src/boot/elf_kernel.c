@@ -1,5 +1,5 @@
 /*
- * ELF64 program headers (System V ABI, ch. 5), checked against file and guest RAM. Sums cannot wrap:
+ * ELF program headers (System V ABI, ch. 5), checked against file and guest RAM. Sums cannot wrap:
  * sizes are compared with what remains, never added to addresses that were not bounded before.
  */
 #include "boot/elf_kernel.h"
@@ -13,33 +13,102 @@ bool elf_probe(const u8 *file, u64 len)
 	return len >= SELFMAG && memcmp(file, ELFMAG, SELFMAG) == 0;
 }
 
-/* The n-th program header, by copy: the file may be unaligned. The table was checked to be inside. */
-static Elf64_Phdr phdr_at(const u8 *file, const Elf64_Ehdr *h, unsigned n)
+static struct elf from_32(const Elf32_Ehdr *h)
 {
-	Elf64_Phdr p;
-
-	memcpy(&p, file + h->e_phoff + (u64)n * sizeof(p), sizeof(p));
-	return p;
+	return (struct elf){.type = h->e_type,
+	        .machine = h->e_machine,
+	        .phnum = h->e_phnum,
+	        .phentsize = h->e_phentsize,
+	        .entry = h->e_entry,
+	        .phoff = h->e_phoff};
 }
 
-static bool phdrs_inside(const Elf64_Ehdr *h, u64 len)
+static struct elf from_64(const Elf64_Ehdr *h)
 {
-	return h->e_phoff <= len && (u64)h->e_phnum * sizeof(Elf64_Phdr) <= len - h->e_phoff;
+	return (struct elf){.wide = true,
+	        .type = h->e_type,
+	        .machine = h->e_machine,
+	        .phnum = h->e_phnum,
+	        .phentsize = h->e_phentsize,
+	        .entry = h->e_entry,
+	        .phoff = h->e_phoff};
+}
+
+/* Copies, as everywhere here: the file may be unaligned. */
+static bool read_header(const u8 *file, u64 len, struct elf *x)
+{
+	Elf32_Ehdr h32;
+	Elf64_Ehdr h64;
+
+	if (!elf_probe(file, len) || len < sizeof(h64))
+		return false;
+	memcpy(&h32, file, sizeof(h32));
+	memcpy(&h64, file, sizeof(h64));
+	*x = h32.e_ident[EI_CLASS] == ELFCLASS64 ? from_64(&h64) : from_32(&h32);
+	x->known = h32.e_ident[EI_DATA] == ELFDATA2LSB &&
+	           (x->wide ? x->machine == EM_X86_64
+	                    : h32.e_ident[EI_CLASS] == ELFCLASS32 && x->machine == EM_386);
+	return true;
+}
+
+static bool phdrs_sized(const struct elf *x)
+{
+	return x->phentsize == (x->wide ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr));
+}
+
+static bool phdrs_inside(const struct elf *x, u64 len)
+{
+	return x->phoff <= len && (u64)x->phnum * x->phentsize <= len - x->phoff;
+}
+
+int elf_read(const u8 *file, u64 len, bool narrow, const char *name, struct elf *x, struct err *e)
+{
+	if (!read_header(file, len, x))
+		return err_set(e, -ENOEXEC, "kernel %s is not a complete ELF file", name);
+	if (!x->known || !(x->wide || narrow))
+		return err_set(e, -ENOEXEC, "kernel %s is an ELF file, but not for x86%s", name,
+		        narrow ? "" : "-64");
+	if (x->type != ET_EXEC)
+		return err_set(e, -ENOEXEC, "kernel %s is an ELF file, but not an executable (type %u)", name,
+		        x->type);
+	if (!phdrs_sized(x) || x->phnum == 0 || x->phnum > PHDRS_MAX)
+		return err_set(e, -EINVAL, "kernel %s: %u program headers of %u bytes make no sense", name,
+		        x->phnum, x->phentsize);
+	if (!phdrs_inside(x, len))
+		return err_set(
+		        e, -EINVAL, "kernel %s is truncated: its program headers are beyond the end", name);
+	return 0;
+}
+
+Elf64_Phdr elf_phdr(const u8 *file, const struct elf *x, unsigned n)
+{
+	const u8 *at = file + x->phoff + (u64)n * x->phentsize;
+	Elf64_Phdr wide;
+	Elf32_Phdr p;
+
+	if (x->wide) {
+		memcpy(&wide, at, sizeof(wide));
+		return wide;
+	}
+	memcpy(&p, at, sizeof(p));
+	return (Elf64_Phdr){.p_type = p.p_type,
+	        .p_offset = p.p_offset,
+	        .p_vaddr = p.p_vaddr,
+	        .p_paddr = p.p_paddr,
+	        .p_filesz = p.p_filesz,
+	        .p_memsz = p.p_memsz};
 }
 
 u64 elf_extent(const u8 *head, u64 len, u64 size)
 {
-	Elf64_Ehdr h;
+	struct elf x;
 	u64 end;
 
-	if (len < sizeof(h))
+	if (!read_header(head, len, &x) || !phdrs_sized(&x) || !phdrs_inside(&x, len))
 		return size;
-	memcpy(&h, head, sizeof(h));
-	if (h.e_phentsize != sizeof(Elf64_Phdr) || !phdrs_inside(&h, len))
-		return size;
-	end = MAX(sizeof(h), h.e_phoff + (u64)h.e_phnum * sizeof(Elf64_Phdr));
-	for (unsigned n = 0; n < h.e_phnum; n++) {
-		Elf64_Phdr p = phdr_at(head, &h, n);
+	end = MAX(sizeof(Elf64_Ehdr), x.phoff + (u64)x.phnum * x.phentsize);
+	for (unsigned n = 0; n < x.phnum; n++) {
+		Elf64_Phdr p = elf_phdr(head, &x, n);
 
 		if (p.p_type != PT_LOAD)
 			continue;
@@ -48,23 +117,6 @@ u64 elf_extent(const u8 *head, u64 len, u64 size)
 		end = MAX(end, p.p_offset + p.p_filesz);
 	}
 	return end;
-}
-
-static int check_header(const Elf64_Ehdr *h, u64 len, const char *name, struct err *e)
-{
-	if (h->e_ident[EI_CLASS] != ELFCLASS64 || h->e_ident[EI_DATA] != ELFDATA2LSB ||
-	        h->e_machine != EM_X86_64)
-		return err_set(e, -ENOEXEC, "kernel %s is an ELF file, but not for x86-64", name);
-	if (h->e_type != ET_EXEC)
-		return err_set(e, -ENOEXEC, "kernel %s is an ELF file, but not an executable (type %u)", name,
-		        h->e_type);
-	if (h->e_phentsize != sizeof(Elf64_Phdr) || h->e_phnum == 0 || h->e_phnum > PHDRS_MAX)
-		return err_set(e, -EINVAL, "kernel %s: %u program headers of %u bytes make no sense", name,
-		        h->e_phnum, h->e_phentsize);
-	if (!phdrs_inside(h, len))
-		return err_set(
-		        e, -EINVAL, "kernel %s is truncated: its program headers are beyond the end", name);
-	return 0;
 }
 
 int elf_add_segment(const Elf64_Phdr *p, const u8 *file, u64 len, u64 limit, const char *name,
@@ -102,20 +154,16 @@ int elf_add_segment(const Elf64_Phdr *p, const u8 *file, u64 len, u64 limit, con
 int elf_parse(
         const u8 *file, u64 len, u64 limit, const char *name, struct boot_image *img, u64 *end, struct err *e)
 {
-	Elf64_Ehdr h;
+	struct elf x;
 	bool entered = false;
-	int rc;
+	int rc = elf_read(file, len, false, name, &x, e);
 
-	if (!elf_probe(file, len) || len < sizeof(h))
-		return err_set(e, -ENOEXEC, "kernel %s is not a complete ELF file", name);
-	memcpy(&h, file, sizeof(h));
-	rc = check_header(&h, len, name, e);
 	if (rc < 0)
 		return rc;
 	img->nsegments = 0;
 	*end = 0;
-	for (unsigned n = 0; n < h.e_phnum; n++) {
-		Elf64_Phdr p = phdr_at(file, &h, n);
+	for (unsigned n = 0; n < x.phnum; n++) {
+		Elf64_Phdr p = elf_phdr(file, &x, n);
 
 		if (p.p_type != PT_LOAD || p.p_memsz == 0)
 			continue;
@@ -123,11 +171,11 @@ int elf_parse(
 		if (rc < 0)
 			return rc;
 		*end = MAX(*end, p.p_paddr + p.p_memsz);
-		entered |= h.e_entry >= p.p_paddr && h.e_entry - p.p_paddr < p.p_filesz;
+		entered |= x.entry >= p.p_paddr && x.entry - p.p_paddr < p.p_filesz;
 	}
 	if (!entered)
 		return err_set(e, -EINVAL, "kernel %s: entry 0x%llx is not inside a segment", name,
-		        (unsigned long long)h.e_entry);
-	img->entry = h.e_entry;
+		        (unsigned long long)x.entry);
+	img->entry = x.entry;
 	return 0;
 }

@@ -1,6 +1,7 @@
 /*
- * ELF kernels: an x86-64 executable whose program headers say which bytes go to which physical
- * address. Pure: checks the bytes and fills segments that point into them.
+ * ELF kernels: an executable whose program headers say which bytes go to which physical address; Linux for
+ * x86-64, Multiboot kernels also with 32 bits. Pure: checks the bytes and fills segments that point into
+ * them.
  */
 #pragma once
 
@@ -10,6 +11,21 @@
 #include <elf.h>
 
 bool elf_probe(const u8 *file, u64 len);
+
+/* What is of interest in a header of 32 or 64 bits. */
+struct elf {
+	bool wide;
+	bool known; /* for one of our processors */
+	u16 type, machine;
+	unsigned phnum, phentsize;
+	u64 entry, phoff;
+};
+
+/* The header of an executable for x86 (64 bits, or also 32: narrow), whose program headers are in the file.
+ */
+int elf_read(const u8 *file, u64 len, bool narrow, const char *name, struct elf *x, struct err *e);
+/* The n-th of them. */
+Elf64_Phdr elf_phdr(const u8 *file, const struct elf *x, unsigned n);
 
 /*
  * How many bytes of the file matter (program headers and loaded parts; debug sections do not), judged

@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "boot/elf_kernel.h"
-#include <elf.h>
 #include <errno.h>
 
 typedef unsigned long long ull;
@@ -90,64 +89,6 @@ static int parse_flat(const struct mb_header *h, const u8 *file, u64 len, u64 li
 
 /* --- ELF kernels --- */
 
-/* What both classes have. */
-struct elf {
-	bool wide;
-	u64 entry, phoff;
-	unsigned phnum, phentsize;
-};
-
-static int read_elf(const u8 *file, u64 len, const char *name, struct elf *x, struct err *e)
-{
-	Elf32_Ehdr h32;
-	Elf64_Ehdr h64;
-
-	if (len < sizeof(h64))
-		return err_set(e, -ENOEXEC, "kernel %s is not a complete ELF file", name);
-	memcpy(&h32, file, sizeof(h32));
-	memcpy(&h64, file, sizeof(h64));
-	if (h32.e_ident[EI_CLASS] == ELFCLASS32 && h32.e_machine == EM_386)
-		*x = (struct elf){.entry = h32.e_entry,
-		        .phoff = h32.e_phoff,
-		        .phnum = h32.e_phnum,
-		        .phentsize = h32.e_phentsize};
-	else if (h64.e_ident[EI_CLASS] == ELFCLASS64 && h64.e_machine == EM_X86_64)
-		*x = (struct elf){.wide = true,
-		        .entry = h64.e_entry,
-		        .phoff = h64.e_phoff,
-		        .phnum = h64.e_phnum,
-		        .phentsize = h64.e_phentsize};
-	else
-		return err_set(e, -ENOEXEC, "kernel %s is an ELF file, but not for x86", name);
-	if (h32.e_ident[EI_DATA] != ELFDATA2LSB || h32.e_type != ET_EXEC)
-		return err_set(e, -ENOEXEC, "kernel %s is an ELF file, but not an executable (type %u)", name,
-		        h32.e_type);
-	if (x->phentsize != (x->wide ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)) || x->phoff > len ||
-	        (u64)x->phnum * x->phentsize > len - x->phoff)
-		return err_set(e, -EINVAL, "kernel %s: %u program headers of %u bytes make no sense", name,
-		        x->phnum, x->phentsize);
-	return 0;
-}
-
-static Elf64_Phdr phdr_at(const u8 *file, const struct elf *x, unsigned n)
-{
-	const u8 *at = file + x->phoff + (u64)n * x->phentsize;
-	Elf64_Phdr wide;
-	Elf32_Phdr p;
-
-	if (x->wide) {
-		memcpy(&wide, at, sizeof(wide));
-		return wide;
-	}
-	memcpy(&p, at, sizeof(p));
-	return (Elf64_Phdr){.p_type = p.p_type,
-	        .p_offset = p.p_offset,
-	        .p_vaddr = p.p_vaddr,
-	        .p_paddr = p.p_paddr,
-	        .p_filesz = p.p_filesz,
-	        .p_memsz = p.p_memsz};
-}
-
 /* Entry points are linked addresses: where that byte is loaded counts. */
 static bool enters(const Elf64_Phdr *p, u64 entry, u64 *gpa)
 {
@@ -162,12 +103,12 @@ static int parse_elf(
 {
 	struct elf x;
 	bool entered = false;
-	int rc = read_elf(file, len, name, &x, e);
+	int rc = elf_read(file, len, true, name, &x, e);
 
 	if (rc < 0)
 		return rc;
 	for (unsigned n = 0; n < x.phnum; n++) {
-		Elf64_Phdr p = phdr_at(file, &x, n);
+		Elf64_Phdr p = elf_phdr(file, &x, n);
 
 		if (p.p_type != PT_LOAD || p.p_memsz == 0)
 			continue;

@@ -3,7 +3,8 @@
  * that the kernel finds through EBX is written into low memory, and the first CPU is in 32-bit protected
  * mode.
  *
- * Modules follow the kernel in their order, each at a page of its own. Command line and modules' strings
+ * A kernel that is compressed as a whole is unpacked here, as boot loaders do it; modules stay as they are.
+ * They follow the kernel in their order, each at a page of its own. Command line and modules' strings
  * begin with the file's name, as with the boot loaders for which kernels of this kind were written: they skip
  * it.
  */
@@ -12,6 +13,7 @@
 #include "base/text.h"
 #include "boot/file.h"
 #include "boot/multiboot.h"
+#include "boot/unpack.h"
 #include "x86/x86.h"
 #include <errno.h>
 #include <stdio.h>
@@ -81,6 +83,39 @@ static int read_kernel(struct load *l, struct boot_file *f, struct err *e)
 	return boot_file_read(f, l->img->file, f->size, e);
 }
 
+/* As boot loaders do it, for a kernel that is packed as a whole file. */
+static int unpack_kernel(struct load *l, u64 *len, const char *path, struct err *e)
+{
+	enum unpack_format format = unpack_probe(l->img->file, *len);
+	s64 got = -EFBIG;
+
+	if (format == UNPACK_NONE)
+		return 0;
+	for (u64 room = *len; got == -EFBIG && room < l->limit;) {
+		room = MIN(4 * room, l->limit);
+		free(l->img->unpacked);
+		l->img->unpacked = malloc(room);
+		got = l->img->unpacked ? unpack(format, l->img->file, *len, l->img->unpacked, room) : -ENOMEM;
+	}
+	if (got < 0)
+		return err_set(e, (int)got, "kernel %s: cannot be unpacked (%s): %s", path,
+		        unpack_name(format), got == -EINVAL ? "it is damaged" : strerrordesc_np((int)-got));
+	l->img->facts.packed = unpack_name(format);
+	*len = (u64)got;
+	return 0;
+}
+
+static int parse_kernel(struct load *l, const struct boot_file *f, struct err *e)
+{
+	u64 len = f->size;
+	int rc = unpack_kernel(l, &len, f->path, e);
+
+	if (rc < 0)
+		return rc;
+	return mb_parse(
+	        l->img->unpacked ? l->img->unpacked : l->img->file, len, l->limit, f->path, l->img, e);
+}
+
 static int load_kernel(struct load *l, struct err *e)
 {
 	struct boot_file f;
@@ -90,7 +125,7 @@ static int load_kernel(struct load *l, struct err *e)
 		return rc;
 	rc = read_kernel(l, &f, e);
 	if (rc == 0)
-		rc = mb_parse(l->img->file, f.size, l->limit, f.path, l->img, e);
+		rc = parse_kernel(l, &f, e);
 	boot_file_close(&f);
 	return rc;
 }

@@ -1,5 +1,7 @@
 """Multiboot kernels of every form: what they are given, what is refused; and Xen with a Linux as its first guest."""
+import bz2
 import gzip
+import lzma
 import os
 import pathlib
 import subprocess
@@ -29,6 +31,13 @@ def build(directory, kind):
     return out
 
 
+def pack(image, how):
+    """The same kernel, compressed as a whole."""
+    packed = image.with_suffix(".packed")
+    packed.write_bytes(how(image.read_bytes()))
+    return packed
+
+
 def run(*options, firmware):
     return subprocess.run([XHYVE, "-m", "64M", *BOARD, "-l", "debugexit", *options, "-f", firmware],
                           stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
@@ -46,9 +55,11 @@ def facts(done):
 
 
 @pytest.mark.parametrize("accel", ACCELS)
-@pytest.mark.parametrize("kind", ["elf32", "elf64", "flat"])
+@pytest.mark.parametrize("kind", ["elf32", "elf64", "flat", "flat.gz"])
 def test_what_a_kernel_gets(tmp_path, accel, kind):
-    image = build(tmp_path, kind)
+    image = build(tmp_path, kind.removesuffix(".gz"))
+    if kind.endswith(".gz"):
+        image = pack(image, gzip.compress)
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_bytes(bytes(range(256)) * 20 + b"!")
     two.write_bytes(b"\1\2\3")
@@ -93,6 +104,23 @@ def test_refused(tmp_path, change, words):
     assert done.returncode == 4 and done.stdout == b"" and words in done.stderr.decode(), done
 
 
+@pytest.mark.parametrize("how,words", [
+    (lambda b: gzip.compress(b)[:-20], "damaged"),
+    (lambda b: gzip.compress(b[:100]), "no Multiboot header"),
+    (lambda b: gzip.compress(bytes(100 * MIB)), "File too large"),
+])
+def test_packed_refused(tmp_path, how, words):
+    image = pack(build(tmp_path, "elf32"), how)
+    done = run(firmware=f"multiboot,{image}")
+    assert done.returncode == 4 and done.stdout == b"" and words in done.stderr.decode(), done
+
+
+@pytest.mark.parametrize("how", [bz2.compress, lzma.compress])
+def test_other_packers(tmp_path, how):
+    image = pack(build(tmp_path, "elf64"), how)
+    assert facts(run("--accel=interp", firmware=f"multiboot,{image}"))["cmdline"] == [[str(image)]]
+
+
 def test_modules_that_do_not_fit(tmp_path):
     image, large = build(tmp_path, "flat"), tmp_path / "large"
     with large.open("wb") as f:
@@ -102,10 +130,11 @@ def test_modules_that_do_not_fit(tmp_path):
     done = run(firmware=f"multiboot,{image},{tmp_path}/none")
     assert done.returncode == 4 and "none" in done.stderr.decode(), done
 
-def test_xen(tmp_path):
+
+def test_xen():
     """Xen, and in it Linux at its prompt. There is no BIOS, so Xen must not look for one."""
-    package, xen = "linux-image-amd64", tmp_path / "xen"
-    xen.write_bytes(gzip.decompress(pathlib.Path(kernel("xen-hypervisor-4.17-amd64")).read_bytes()))
+    package, xen = "linux-image-amd64", kernel("xen-hypervisor-4.17-amd64")
+    assert pathlib.Path(xen).read_bytes()[:2] == b"\x1f\x8b"  # as Debian packs it
     modules = f"{kernel(package)};console=hvc0 quiet:{initramfs(package)}"
     m = Machine(["-A", "-m", "1G", "-f", f"multiboot,{xen},{modules},no-real-mode com1=115200,8n1 console=com1 "
                  "dom0_mem=512M"])
