@@ -4,6 +4,8 @@
  * width, that the PIC answers with a vector, and that no programming makes the host wake up more
  * often than the chips' rate limits allow.
  */
+#include "input.h"
+
 #include "base/loop.h"
 #include "bus/space.h"
 #include "dev/hpet.h"
@@ -32,27 +34,6 @@ struct board {
 	size_t host_room;
 	bool intr;
 };
-
-struct input {
-	const u8 *data;
-	size_t left;
-};
-
-/* Bytes of the input, zeros after its end. */
-static u64 take(struct input *in, unsigned n)
-{
-	u64 val = 0;
-
-	for (unsigned i = 0; i < n && in->left; i++, in->left--)
-		val |= (u64)*in->data++ << (8 * i);
-	return val;
-}
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 /* -- the board -------------------------------------------------------------------------------- */
 
@@ -229,7 +210,7 @@ static void outside(struct board *b, struct input *in)
 	switch (how & 7) {
 	case 0: check(uart_receive(&b->uart, text, n) <= n); break;
 	case 1: uart_break(&b->uart); break;
-	case 2: uart_set_carrier(&b->uart, n & 1); break;
+	case 2: uart_set_modem(&b->uart, n & 15); break;
 	case 3:
 		b->host_room = n;
 		uart_tx_ready(&b->uart);

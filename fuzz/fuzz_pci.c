@@ -5,6 +5,7 @@
  * the spaces never overlap.
  */
 #include "input.h"
+#include "pci_board.h"
 
 #include "dev/dummy.h"
 #include "dev/hostbridge.h"
@@ -14,7 +15,6 @@
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t len);
 
-#define ECAM 0xe0000000ull
 #define DUMMIES 10 /* more than links: lines are shared */
 #define VECTORS 5
 
@@ -109,16 +109,8 @@ static void add_devices(struct board *b)
 
 static void board_init(struct board *b)
 {
-	struct pci_host_config c = {
-	        .ports = &b->ports,
-	        .memory = &b->memory,
-	        .ecam_base = ECAM,
-	        .mmio_base = 0xc0000000,
-	        .mmio_end = 0xe0000000,
-	        .mmio64_base = 0xd000000000,
-	        .io_base = 0x2000,
-	        .msi = {.send = on_msi, .opaque = b},
-	};
+	struct pci_host_config c =
+	        pci_windows(&b->ports, &b->memory, (struct msi_sink){.send = on_msi, .opaque = b});
 
 	memset(b, 0, sizeof(*b));
 	check(!space_init(&b->ports, 0xffff));

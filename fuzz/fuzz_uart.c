@@ -1,15 +1,15 @@
 /*
  * Serial ports on PCI, two that share a line, with a guest and hosts that do anything: registers,
  * configuration cycles, bytes, breaks and carriers, time. It holds that no accepted byte is lost or doubled
- * on its way to the guest, that the host is never given more than it was asked to take, and that the line's
- * level follows from what the ports say.
+ * on its way to the guest, that the host is never given more than it was asked to take, that what it is told
+ * of the line makes sense and is new, and that the interrupt line's level follows from what the ports say.
  */
 #include "input.h"
+#include "pci_board.h"
 #include "standalone.h"
 
 #include "dev/pci_uart.h"
 
-#define ECAM 0xe0000000ull
 #define PORTS 2
 
 struct board;
@@ -18,6 +18,7 @@ struct port {
 	struct board *b;
 	struct pci_uart u;
 	size_t room;
+	struct serial_line line; /* what the host was told */
 };
 
 struct board {
@@ -56,18 +57,21 @@ static void host_rx_ready(void *opaque)
 {
 }
 
-static const struct uart_host_ops host_ops = {.tx = host_tx, .rx_ready = host_rx_ready};
+static void host_line(void *opaque, const struct serial_line *line)
+{
+	struct port *p = opaque;
+
+	check(!serial_line_same(line, &p->line));
+	check(line->speed <= UART_HZ / 16 && line->parity <= PARITY_SPACE);
+	check(line->bits >= 5 && line->bits <= 8);
+	p->line = *line;
+}
+
+static const struct uart_host_ops host_ops = {.tx = host_tx, .rx_ready = host_rx_ready, .line = host_line};
 
 static void board_init(struct board *b)
 {
-	struct pci_host_config c = {.ports = &b->ports,
-	        .memory = &b->memory,
-	        .ecam_base = ECAM,
-	        .mmio_base = 0xc0000000,
-	        .mmio_end = 0xe0000000,
-	        .mmio64_base = 0xd000000000,
-	        .io_base = 0x2000,
-	        .msi = {.send = no_msi}};
+	struct pci_host_config c = pci_windows(&b->ports, &b->memory, (struct msi_sink){.send = no_msi});
 
 	memset(b, 0, sizeof(*b));
 	clock_manual_init(&b->clock, 0);
@@ -140,7 +144,7 @@ static void outside(struct board *b, struct port *p, struct input *in)
 	switch (how & 3) {
 	case 0: type(p, in); break;
 	case 1: uart_break(&p->u.uart); break;
-	case 2: uart_set_carrier(&p->u.uart, how & 4); break;
+	case 2: uart_set_modem(&p->u.uart, how >> 2 & 15); break;
 	default:
 		p->room = how >> 2;
 		uart_tx_ready(&p->u.uart);

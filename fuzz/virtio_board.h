@@ -5,11 +5,11 @@
 #pragma once
 
 #include "input.h"
+#include "pci_board.h"
 
 #include "dev/virtio_pci.h"
 
 #define RAM (1 * MiB)
-#define ECAM 0xe0000000ull
 #define RING_AT(q) (0x10000ull + (q)*0x4000ull)
 #define AVAIL_AT(q) (RING_AT(q) + 2048)
 #define USED_AT(q) (RING_AT(q) + 4096)
@@ -33,14 +33,8 @@ static inline void ignore_msi(void *opaque, u64 addr, u32 data)
 /* RAM and bus; then the target makes its device and calls board_plug. */
 static inline void board_bus(struct virtio_board *b)
 {
-	struct pci_host_config c = {.ports = &b->ports,
-	        .memory = &b->memory,
-	        .ecam_base = ECAM,
-	        .mmio_base = 0xc0000000,
-	        .mmio_end = 0xe0000000,
-	        .mmio64_base = 0xd000000000,
-	        .io_base = 0x2000,
-	        .msi = {.send = ignore_msi}};
+	const struct pci_host_config c =
+	        pci_windows(&b->ports, &b->memory, (struct msi_sink){.send = ignore_msi});
 	struct err e;
 
 	memset(b, 0, sizeof(*b));

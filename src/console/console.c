@@ -232,11 +232,62 @@ void console_look_size(struct console *c)
 		c->ops->resized(c->opaque, now.ws_col, now.ws_row);
 }
 
+void console_look_modem(struct console *c)
+{
+	u8 lines;
+
+	for (unsigned i = 0; i < c->count; i++) {
+		struct stream *s = c->stream[i];
+
+		if (!s->ops->modem || !s->ops->modem(s, &lines))
+			continue;
+		if (c->ops && c->ops->modem && c->modem != lines)
+			c->ops->modem(c->opaque, lines);
+		c->modem = lines;
+		return;
+	}
+}
+
+/* -- what the guest puts on the line ------------------------------------------------------------ */
+
+static void on_line(void *opaque)
+{
+	struct console *c = opaque;
+
+	if (begin_posted(c, &c->line_posted)) {
+		struct serial_line line;
+		bool broke;
+
+		pthread_mutex_lock(&c->lock);
+		line = c->line;
+		broke = c->broke;
+		c->broke = false;
+		pthread_mutex_unlock(&c->lock);
+		for (unsigned i = 0; i < c->count; i++)
+			if (c->stream[i]->ops->line)
+				c->stream[i]->ops->line(c->stream[i], &line, broke);
+	}
+	unref(c);
+}
+
+void console_set_line(struct console *c, const struct serial_line *line)
+{
+	pthread_mutex_lock(&c->lock);
+	c->broke |= line->brk && !c->line.brk;
+	c->line = *line;
+	pthread_mutex_unlock(&c->lock);
+	post(c, &c->line_posted, on_line);
+}
+
+/* -- attaching ---------------------------------------------------------------------------------- */
+
 void console_attach(struct console *c, const struct console_ops *ops, void *opaque)
 {
 	c->ops = ops;
 	c->opaque = opaque;
+	c->modem = -1;
 	console_look_carrier(c);
+	console_look_modem(c);
 	console_look_size(c);
 	for (unsigned i = 0; i < c->count; i++)
 		stream_start_input(c->stream[i]);

@@ -11,16 +11,21 @@
  * Somebody is at the other end as long as a terminal, a client or a device is: a pseudo terminal has to be
  * opened, a socket connected. Where there is only a log file, or nothing, nobody can leave either.
  *
+ * A serial device of the host has a line of its own: what the guest's port puts on its line (speed and
+ * format, a break, DTR and RTS) goes there with console_set_line, and its modem lines come back. Other back
+ * ends have no way for either.
+ *
  * Spec strings (-l com1,SPEC; several may be combined with commas, e.g. autopty=PATH,log=FILE; all
  * get the output): stdio, null, autopty[=PATH], log=PATH, unix:PATH, /dev/...
  *
- * Locks: a caller may hold its own lock in console_write and console_rx_ready; the callbacks are
- * called with no lock held. The process must ignore SIGPIPE.
+ * Locks: a caller may hold its own lock in console_write, console_rx_ready and console_set_line; the
+ * callbacks are called with no lock held. The process must ignore SIGPIPE.
  */
 #pragma once
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "base/serial.h"
 #include "base/types.h"
 
 struct console;
@@ -32,9 +37,11 @@ struct console_ops {
 	void (*quit)(void *opaque);                                 /* the user typed the escape's quit */
 	/*
 	 * May be NULL. carrier: somebody came or left; at first it is taken that somebody is there, and
-	 * attaching corrects that. resized: the terminal's size, when it is known and when it changes.
+	 * attaching corrects that. modem: the lines of a device that has them (enum serial_modem), when it is
+	 * attached and when they change. resized: the terminal's size, when it is known and when it changes.
 	 */
 	void (*carrier)(void *opaque, bool there);
+	void (*modem)(void *opaque, u8 lines);
 	void (*resized)(void *opaque, u16 columns, u16 rows);
 };
 
@@ -61,6 +68,12 @@ void console_look_size(struct console *c);
 
 size_t console_write(struct console *c, const u8 *buf, size_t len); /* any thread; bytes taken */
 void console_rx_ready(struct console *c);                           /* any thread: receive may take more */
+
+/*
+ * Any thread: the guest's port puts this on its line. What was written before goes out before that, if it
+ * does so within a few seconds; a break that has ended by then is sent all the same.
+ */
+void console_set_line(struct console *c, const struct serial_line *line);
 
 /*
  * Drains output (waits a bounded time for a slow reader), restores the terminal, closes. On the loop

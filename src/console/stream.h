@@ -33,6 +33,10 @@ struct stream_ops {
 	void (*poll)(struct stream *s);
 	/* Size of the terminal; false if there is none or it does not say. May be NULL. */
 	bool (*size)(struct stream *s, struct winsize *size);
+	/* The modem lines of a serial device; false if there are none. May be NULL. */
+	bool (*modem)(struct stream *s, u8 *lines);
+	/* Puts on the line what the guest wants there; broke: with a break in between. May be NULL. */
+	void (*line)(struct stream *s, const struct serial_line *line, bool broke);
 	/* Releases what the back end has beyond the stream. The stream is freed by the caller. */
 	void (*close)(struct stream *s);
 };
@@ -73,18 +77,22 @@ struct stream {
 struct console {
 	struct loop *loop;
 	pthread_mutex_t lock;
-	unsigned refs;     /* lock: the owner and every posted callback */
-	bool closed;       /* lock */
-	bool drain_posted; /* lock */
-	bool rx_posted;    /* lock */
-	bool starved;      /* lock: a write was cut short, ready is owed */
-	bool stuck;        /* atomic: a stream has input that the receiver did not take */
+	unsigned refs;           /* lock: the owner and every posted callback */
+	bool closed;             /* lock */
+	bool drain_posted;       /* lock */
+	bool rx_posted;          /* lock */
+	bool line_posted;        /* lock */
+	bool broke;              /* lock: a break began since line was looked at */
+	struct serial_line line; /* lock: what the guest wants on the line */
+	bool starved;            /* lock: a write was cut short, ready is owed */
+	bool stuck;              /* atomic: a stream has input that the receiver did not take */
 	const struct console_ops *ops;
 	void *opaque;
 	struct stream *stream[SPEC_ITEMS_MAX];
 	unsigned count;
 	bool alone;          /* loop thread: what the receiver was told of the carrier */
 	struct winsize size; /* loop thread: what the receiver was told of the terminal */
+	int modem;           /* loop thread: what it was told of modem lines, or -1 */
 	char name[256];
 };
 
@@ -129,6 +137,9 @@ void console_drain(struct console *c);
 
 /* console.c: tells the guest when the last reader left or the first one came. Loop thread. */
 void console_look_carrier(struct console *c);
+
+/* console.c: tells the guest of modem lines that have changed. Loop thread. */
+void console_look_modem(struct console *c);
 
 /* The size of the terminal fd, for ops->size. */
 bool stream_winsize(int fd, struct winsize *size);

@@ -196,6 +196,45 @@ struct tty *tty_open(int fd, bool marks)
 	return t;
 }
 
+static speed_t speed_code(u32 speed)
+{
+	static const struct {
+		u32 speed;
+		speed_t code;
+	} speeds[] = {{50, B50}, {75, B75}, {110, B110}, {134, B134}, {150, B150}, {200, B200}, {300, B300},
+	        {600, B600}, {1200, B1200}, {1800, B1800}, {2400, B2400}, {4800, B4800}, {9600, B9600},
+	        {19200, B19200}, {38400, B38400}, {57600, B57600}, {115200, B115200}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(speeds); i++)
+		if (speeds[i].speed == speed)
+			return speeds[i].code;
+	return B0;
+}
+
+static tcflag_t format_flags(const struct serial_line *l)
+{
+	static const tcflag_t sizes[] = {CS5, CS6, CS7, CS8};
+	tcflag_t v = sizes[(l->bits - 5) & 3];
+
+	v |= l->two_stops ? CSTOPB : 0;
+	v |= l->parity != PARITY_NONE ? PARENB : 0;
+	v |= l->parity == PARITY_ODD || l->parity == PARITY_MARK ? PARODD : 0;
+	v |= l->parity == PARITY_MARK || l->parity == PARITY_SPACE ? CMSPAR : 0;
+	return v;
+}
+
+void tty_set_line(struct tty *t, const struct serial_line *l)
+{
+	speed_t speed = speed_code(l->speed);
+
+	t->raw.c_cflag &= ~(CSIZE | CSTOPB | PARENB | PARODD | CMSPAR);
+	t->raw.c_cflag |= format_flags(l);
+	if (speed != B0)
+		cfsetspeed(&t->raw, speed);
+	if (__atomic_load_n(&t->is_raw, __ATOMIC_ACQUIRE))
+		tcsetattr(t->fd, TCSANOW, &t->raw);
+}
+
 bool tty_poll(struct tty *t)
 {
 	return enter_raw(t);

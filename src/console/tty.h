@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "base/types.h"
+#include "base/serial.h"
 
 struct tty;
 
@@ -16,6 +16,12 @@ struct tty;
  */
 struct tty *tty_open(int fd, bool marks);
 void tty_close(struct tty *t); /* restores; NULL is fine */
+
+/*
+ * Speed and format from now on; a speed that terminals do not know is left as it was. Raw mode that a signal
+ * handler enters at this moment may still have the old ones.
+ */
+void tty_set_line(struct tty *t, const struct serial_line *l);
 
 /* Enters raw mode if that is wanted and possible. True if the terminal is raw now. */
 bool tty_poll(struct tty *t);

@@ -36,6 +36,7 @@ enum { RBR_THR_DLL = 0, IER_DLM = 1, IIR_FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR
 #define LCR_WLS 0x03
 #define LCR_STB BIT(2)
 #define LCR_PEN BIT(3)
+#define LCR_PARITY_SHIFT 4 /* even, and stick, which means the opposite then */
 #define LCR_BREAK BIT(6)
 #define LCR_DLAB BIT(7)
 /* 8.6.8 Modem control */
@@ -294,13 +295,18 @@ void uart_tx_ready(struct uart16550 *u)
 
 /* -- modem lines ------------------------------------------------------------------------------ */
 
-/* Levels of the four inputs: from MCR in loopback (8.6.8), else from the host's presence. */
+/* Levels of the four inputs: from MCR in loopback (8.6.8), else from the host. */
 static u8 modem_levels(const struct uart16550 *u)
 {
 	u8 val = 0;
 
-	if (!(u->mcr & MCR_LOOP))
-		return u->carrier ? MSR_CTS | MSR_DSR | MSR_DCD : 0;
+	if (!(u->mcr & MCR_LOOP)) {
+		val |= u->modem & MODEM_CTS ? MSR_CTS : 0;
+		val |= u->modem & MODEM_DSR ? MSR_DSR : 0;
+		val |= u->modem & MODEM_RI ? MSR_RI : 0;
+		val |= u->modem & MODEM_DCD ? MSR_DCD : 0;
+		return val;
+	}
 	if (u->mcr & MCR_RTS)
 		val |= MSR_CTS;
 	if (u->mcr & MCR_DTR)
@@ -328,13 +334,54 @@ static void update_modem(struct uart16550 *u)
 	u->msr = now | changes;
 }
 
-void uart_set_carrier(struct uart16550 *u, bool on)
+void uart_set_modem(struct uart16550 *u, u8 lines)
 {
 	pthread_mutex_lock(&u->lock);
-	u->carrier = on;
+	u->modem = lines;
 	update_modem(u);
 	update_irq(u);
 	pthread_mutex_unlock(&u->lock);
+}
+
+void uart_set_carrier(struct uart16550 *u, bool on)
+{
+	uart_set_modem(u, on ? MODEM_CTS | MODEM_DSR | MODEM_DCD : 0);
+}
+
+/* -- what goes out beside bytes --------------------------------------------------------------- */
+
+/* In loopback the line is at rest and the outputs are inactive (8.6.8). */
+static struct serial_line line_now(const struct uart16550 *u)
+{
+	static const u8 parity[4] = {PARITY_ODD, PARITY_EVEN, PARITY_MARK, PARITY_SPACE};
+	u32 divisor = u->dll | (u32)u->dlm << 8;
+	bool out = !(u->mcr & MCR_LOOP);
+
+	return (struct serial_line){.speed = UART_HZ / 16 / MAX(divisor, 1u),
+	        .bits = 5 + (u->lcr & LCR_WLS),
+	        .parity = u->lcr & LCR_PEN ? parity[u->lcr >> LCR_PARITY_SHIFT & 3] : PARITY_NONE,
+	        .two_stops = u->lcr & LCR_STB,
+	        .brk = out && (u->lcr & LCR_BREAK),
+	        .dtr = out && (u->mcr & MCR_DTR),
+	        .rts = out && (u->mcr & MCR_RTS)};
+}
+
+static void tell_line(struct uart16550 *u, const struct serial_line *now)
+{
+	if (serial_line_same(now, &u->line))
+		return;
+	u->line = *now;
+	if (u->cfg.host && u->cfg.host->line)
+		u->cfg.host->line(u->cfg.host_opaque, now);
+}
+
+/* The two halves of the divisor count together, when the guest is through with them. */
+static void update_line(struct uart16550 *u)
+{
+	struct serial_line now = line_now(u);
+
+	if (!(u->lcr & LCR_DLAB))
+		tell_line(u, &now);
 }
 
 /* -- registers -------------------------------------------------------------------------------- */
@@ -409,12 +456,14 @@ static void write_lcr(struct uart16550 *u, u8 val)
 		rx_byte(u, 0, LSR_BI);
 		restart_timeout(u);
 	}
+	update_line(u);
 }
 
 static void write_mcr(struct uart16550 *u, u8 val)
 {
 	u->mcr = val & MCR_BITS;
 	update_modem(u);
+	update_line(u);
 	rx_room(u);
 	restart_timeout(u);
 }
@@ -481,10 +530,17 @@ static const struct region_ops io_ops = {.read = io_read, .write = io_write, .mi
 
 /* -- life ------------------------------------------------------------------------------------- */
 
-/* 8.1 Master reset. Bytes on their way to the host go as far as it takes them. */
+/*
+ * 8.1 Master reset. Bytes on their way to the host go as far as it takes them. A break ends; speed and format
+ * stay on the line until the guest sets them: what they are after a reset is no wish of anybody.
+ */
 static void reset_state(struct uart16550 *u)
 {
+	struct serial_line rest = u->line;
+
+	rest.brk = rest.dtr = rest.rts = false;
 	flush(u);
+	tell_line(u, &rest);
 	fifo_clear(&u->tx);
 	fifo_clear(&u->rx);
 	u->ier = u->fcr = u->lcr = u->mcr = u->lsr_error = u->scr = u->dlm = 0;
@@ -510,7 +566,9 @@ int uart16550_init(struct uart16550 *u, const struct uart16550_config *cfg)
 {
 	int r;
 
-	*u = (struct uart16550){.cfg = *cfg, .carrier = cfg->host != NULL};
+	*u = (struct uart16550){.cfg = *cfg};
+	if (cfg->host)
+		u->modem = MODEM_CTS | MODEM_DSR | MODEM_DCD; /* until the host says otherwise */
 	r = -pthread_mutex_init(&u->lock, NULL);
 	if (r)
 		return r;

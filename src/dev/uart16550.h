@@ -1,15 +1,16 @@
 /*
- * 16550A UART. The line leads to a host through two calls outward and three inward; nothing on the
+ * 16550A UART. The line leads to a host through three calls outward and four inward; nothing on the
  * way blocks, loses a byte that was accepted, or grows: when the host takes nothing, bytes wait in
  * the 16-byte FIFO and the guest sees a transmitter that is busy; when the guest reads nothing,
  * uart_receive takes nothing and the host keeps its bytes.
  *
- * Locks: tx and rx_ready are called under the chip's lock and must not call back into it. The
- * inward calls take that lock, so the host must not hold one that tx or rx_ready takes.
+ * Locks: tx, rx_ready and line are called under the chip's lock and must not call back into it. The
+ * inward calls take that lock, so the host must not hold one that they take.
  */
 #pragma once
 
 #include "base/loop.h"
+#include "base/serial.h"
 #include "bus/space.h"
 #include "bus/wire.h"
 
@@ -22,6 +23,8 @@ struct uart_host_ops {
 	size_t (*tx)(void *opaque, const u8 *buf, size_t len);
 	/* Bytes that uart_receive refused would find room now. May be NULL. */
 	void (*rx_ready)(void *opaque);
+	/* The guest has set speed and format, a break or modem lines to something else. May be NULL. */
+	void (*line)(void *opaque, const struct serial_line *line);
 };
 
 struct uart16550_config {
@@ -45,11 +48,12 @@ struct uart16550 {
 	struct timer timeout; /* character timeout */
 	u8 ier, fcr, lcr, mcr, lsr_error, msr, scr, dll, dlm;
 	struct uart_fifo rx, tx;
-	bool thre_pending;  /* THRE interrupt: set when the transmitter empties, cleared by IIR */
-	bool timed_out;     /* characters lie below the trigger level for too long */
-	bool carrier;       /* a host is attached: CTS, DSR and DCD */
-	bool rx_refused;    /* uart_receive had to refuse bytes */
-	bool break_waiting; /* a break came while the FIFO was full */
+	bool thre_pending;       /* THRE interrupt: set when the transmitter empties, cleared by IIR */
+	bool timed_out;          /* characters lie below the trigger level for too long */
+	u8 modem;                /* what the host asserts, enum serial_modem */
+	struct serial_line line; /* what the host was told */
+	bool rx_refused;         /* uart_receive had to refuse bytes */
+	bool break_waiting;      /* a break came while the FIFO was full */
 	bool irq_level;
 	struct region region;
 };
@@ -62,4 +66,6 @@ void uart16550_fini(struct uart16550 *u);
 size_t uart_receive(struct uart16550 *u, const u8 *buf, size_t len); /* bytes taken */
 void uart_tx_ready(struct uart16550 *u);                             /* the host has room again */
 void uart_break(struct uart16550 *u);
+/* All lines of somebody who is there, or none. */
 void uart_set_carrier(struct uart16550 *u, bool on);
+void uart_set_modem(struct uart16550 *u, u8 lines); /* enum serial_modem */

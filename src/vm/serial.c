@@ -22,7 +22,14 @@ static void uart_rx_ready(void *opaque)
 	console_rx_ready(s->console);
 }
 
-static const struct uart_host_ops uart_ops = {.tx = uart_tx, .rx_ready = uart_rx_ready};
+static void uart_line(void *opaque, const struct serial_line *line)
+{
+	struct serial *s = opaque;
+
+	console_set_line(s->console, line);
+}
+
+static const struct uart_host_ops uart_ops = {.tx = uart_tx, .rx_ready = uart_rx_ready, .line = uart_line};
 
 static size_t serial_receive(void *opaque, const u8 *buf, size_t len)
 {
@@ -59,11 +66,19 @@ static void serial_carrier(void *opaque, bool there)
 	uart_set_carrier(s->uart, there);
 }
 
+static void serial_modem(void *opaque, u8 lines)
+{
+	struct serial *s = opaque;
+
+	uart_set_modem(s->uart, lines);
+}
+
 static const struct console_ops serial_ops = {.receive = serial_receive,
         .ready = serial_ready,
         .brk = serial_break,
         .quit = serial_quit,
-        .carrier = serial_carrier};
+        .carrier = serial_carrier,
+        .modem = serial_modem};
 
 int serial_open(struct serial *s, struct vm *vm, const char *spec, struct err *e)
 {

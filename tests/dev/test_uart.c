@@ -21,6 +21,8 @@ struct fix {
 	u8 sent[4096];
 	size_t sent_len, room; /* of the host */
 	unsigned rx_ready;
+	struct serial_line line; /* what the host was told last */
+	unsigned told;
 };
 
 static size_t host_tx(void *opaque, const u8 *buf, size_t len)
@@ -42,7 +44,16 @@ static void host_rx_ready(void *opaque)
 	f->rx_ready++;
 }
 
-static const struct uart_host_ops host_ops = {.tx = host_tx, .rx_ready = host_rx_ready};
+static void host_line(void *opaque, const struct serial_line *line)
+{
+	struct fix *f = opaque;
+
+	assert_false(serial_line_same(line, &f->line));
+	f->line = *line;
+	f->told++;
+}
+
+static const struct uart_host_ops host_ops = {.tx = host_tx, .rx_ready = host_rx_ready, .line = host_line};
 
 static int setup(void **state)
 {
@@ -440,6 +451,65 @@ static void carrier(void **state)
 	assert_int_equal(in8(&f->b, MSR), 0xbb);
 }
 
+/* Each line alone, and the edge of RI that counts. */
+static void modem_lines(void **state)
+{
+	static const u8 bit[4][2] = {
+	        {MODEM_CTS, 0x11}, {MODEM_DSR, 0x22}, {MODEM_RI, 0x40}, {MODEM_DCD, 0x88}};
+	struct fix *f = *state;
+
+	uart_set_modem(&f->u, 0);
+	in8(&f->b, MSR);
+	for (unsigned n = 0; n < 4; n++) {
+		uart_set_modem(&f->u, bit[n][0]);
+		assert_int_equal(in8(&f->b, MSR), bit[n][1]);
+		uart_set_modem(&f->u, 0);
+		assert_int_equal(in8(&f->b, MSR), bit[n][0] == MODEM_RI ? 0x04 : bit[n][1] & 0x0f);
+	}
+	uart16550_reset(&f->u);
+	assert_int_equal(in8(&f->b, MSR), 0);
+}
+
+static void line_to_host(void **state)
+{
+	static const u8 parities[8] = {PARITY_NONE, PARITY_ODD, PARITY_NONE, PARITY_EVEN, PARITY_NONE,
+	        PARITY_MARK, PARITY_NONE, PARITY_SPACE};
+	struct fix *f = *state;
+
+	assert_int_equal(f->told, 0); /* nothing before the guest says something */
+	out8(&f->b, LCR, 0x83);
+	out8(&f->b, COM, 12);
+	out8(&f->b, COM + 1, 0);
+	assert_int_equal(f->told, 0); /* not half a divisor */
+	out8(&f->b, LCR, 0x03);
+	assert_int_equal(f->told, 1);
+	assert_int_equal(f->line.speed, 9600);
+	assert_int_equal(f->line.bits, 8);
+	assert_false(f->line.two_stops || f->line.brk || f->line.dtr || f->line.rts);
+	for (unsigned n = 0; n < 8; n++) {
+		out8(&f->b, LCR, (u8)(n << 3 | (n & 3)));
+		assert_int_equal(f->line.parity, parities[n]);
+		assert_int_equal(f->line.bits, 5 + (n & 3));
+	}
+	out8(&f->b, LCR, 0x47);
+	assert_true(f->line.brk && f->line.two_stops);
+	out8(&f->b, MCR, 0x03);
+	assert_true(f->line.dtr && f->line.rts);
+	/* In loopback the line is at rest. */
+	out8(&f->b, MCR, 0x13);
+	assert_false(f->line.dtr || f->line.rts || f->line.brk);
+	out8(&f->b, MCR, 0x02);
+	assert_true(f->line.rts && f->line.brk && !f->line.dtr);
+	uart16550_reset(&f->u);
+	assert_false(f->line.rts || f->line.brk);
+	assert_int_equal(f->line.speed, 9600);
+	f->told = 0;
+	uart16550_reset(&f->u);
+	out8(&f->b, MCR, 0x08); /* OUT2 does not lead to the line, but speed and format are known now */
+	assert_int_equal(f->told, 1);
+	assert_int_equal(f->line.speed, 115200);
+}
+
 static void chip_reset(void **state)
 {
 	struct fix *f = *state;
@@ -516,6 +586,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(loopback, setup, teardown),
 	        cmocka_unit_test_setup_teardown(fifo_resets, setup, teardown),
 	        cmocka_unit_test_setup_teardown(carrier, setup, teardown),
+	        cmocka_unit_test_setup_teardown(modem_lines, setup, teardown),
+	        cmocka_unit_test_setup_teardown(line_to_host, setup, teardown),
 	        cmocka_unit_test_setup_teardown(chip_reset, setup, teardown),
 	        cmocka_unit_test_setup_teardown(nobody_there, setup, teardown),
 	        cmocka_unit_test_setup_teardown(sweep, setup, teardown),
