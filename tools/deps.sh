@@ -14,7 +14,7 @@ check="python3-pytest python3-pexpect mandoc dpkg e2fsprogs iproute2 dropbear-bi
 lint="clang-format clang-tidy mandoc"
 bench="qemu-system-x86 qemu-utils iproute2 xz-utils bzip2 mawk dash openssl python3"
 fuzz="clang libclang-rt-14-dev"
-check="$check dosfstools mtools fdisk" # file systems and partitions for the tests of src/fs
+check="$check dosfstools mtools fdisk grub-common grub-pc-bin" # file systems, partitions and boot menus for the tests
 
 case "${1:-all}" in
 build) want="$build" ;;

@@ -1,6 +1,7 @@
 /*
  * isolinux.cfg, syslinux.cfg, extlinux.conf: lines of a keyword and its value, keywords in any case. LABEL
- * begins an entry; what comes before the first one holds for those that do not say it themselves.
+ * begins an entry; what comes before the first one holds for those that do not say it themselves. Between
+ * MENU BEGIN and MENU END is a submenu, whose entries have its title before their own.
  */
 #include "boot/menu_int.h"
 
@@ -9,12 +10,15 @@
 
 struct syslinux {
 	struct menu_reader *r;
-	const char *dir;      /* of the first configuration file: relative paths begin there */
-	const char *standard; /* DEFAULT's value */
-	const char *global;   /* APPEND before the first LABEL */
-	int marked;           /* entry with MENU DEFAULT, -1: none */
+	const char *dir;                     /* of the first configuration file: relative paths begin there */
+	const char *standard;                /* DEFAULT's value */
+	const char *global;                  /* APPEND before the first LABEL */
+	int marked;                          /* entry with MENU DEFAULT, -1: none */
+	const char *submenu[MENU_DEPTH_MAX]; /* titles, each with those above it; "" while there is none */
+	unsigned nsubmenus;
+	bool in_text; /* between TEXT and ENDTEXT: words for the screen */
 	/* the entry at hand */
-	bool in_entry, own_append, foreign;
+	bool in_entry, own_append, foreign, way_back;
 	char *append, *kernel, *initrds;
 	unsigned depth;
 };
@@ -97,7 +101,12 @@ static int finish_entry(struct syslinux *s)
 	int rc = 0;
 
 	s->in_entry = false;
-	if (!entry || !s->kernel || s->foreign)
+	if (s->way_back && entry) {
+		s->r->m.count--;
+		if (s->marked == (int)s->r->m.count)
+			s->marked = -1;
+	}
+	if (!entry || !s->kernel || s->foreign || s->way_back)
 		return 0;
 	entry->kernel = file_at(s, s->kernel);
 	if (!entry->kernel.path)
@@ -107,24 +116,6 @@ static int finish_entry(struct syslinux *s)
 	if (rc == 0 && options)
 		rc = take_append(s, entry, options);
 	return rc;
-}
-
-static int begin_entry(struct syslinux *s, char *label)
-{
-	struct menu_entry *entry;
-	int rc = finish_entry(s);
-
-	if (rc < 0)
-		return rc;
-	menu_word(label);
-	entry = menu_add(s->r, label);
-	if (!entry)
-		return s->r->e->code;
-	entry->id = entry->title;
-	s->in_entry = true;
-	s->own_append = s->foreign = false;
-	s->append = s->kernel = s->initrds = NULL;
-	return 0;
 }
 
 /* "Install ^Debian" marks a letter. */
@@ -139,6 +130,81 @@ static char *plain_label(char *text)
 	return text;
 }
 
+/* A title with those of the submenus that it is in, as in GRUB's menus: "Advanced>Expert". */
+static const char *full_title(struct syslinux *s, unsigned nsubmenus, char *text)
+{
+	const char *above = nsubmenus ? s->submenu[nsubmenus - 1] : "";
+
+	plain_label(text);
+	return *above ? menu_printf(s->r, "%s>%s", above, text) : menu_strdup(s->r, text);
+}
+
+static int begin_entry(struct syslinux *s, char *label)
+{
+	const char *title;
+
+	struct menu_entry *entry;
+	int rc = finish_entry(s);
+
+	if (rc < 0)
+		return rc;
+	menu_word(label);
+	entry = menu_add(s->r, label);
+	if (!entry)
+		return s->r->e->code;
+	entry->id = entry->title;
+	title = s->nsubmenus ? full_title(s, s->nsubmenus, label) : entry->title;
+	if (!title)
+		return s->r->e->code;
+	entry->title = title;
+	s->in_entry = true;
+	s->own_append = s->foreign = s->way_back = false;
+	s->append = s->kernel = s->initrds = NULL;
+	return 0;
+}
+
+/* MENU LABEL or, if it has none, MENU TITLE of a submenu. */
+static int name_submenu(struct syslinux *s, char *text)
+{
+	const char *title = full_title(s, s->nsubmenus - 1, text);
+
+	if (title)
+		s->submenu[s->nsubmenus - 1] = title;
+	return title ? 0 : s->r->e->code;
+}
+
+static int begin_submenu(struct syslinux *s)
+{
+	int rc = finish_entry(s);
+
+	if (rc == 0 && s->nsubmenus == MENU_DEPTH_MAX)
+		rc = err_set(s->r->e, -E2BIG, "submenus are nested too deeply");
+	if (rc == 0)
+		s->submenu[s->nsubmenus++] = "";
+	return rc;
+}
+
+static int end_submenu(struct syslinux *s)
+{
+	s->nsubmenus -= s->nsubmenus > 0;
+	return finish_entry(s);
+}
+
+/* MENU words that are about the menu at hand and not about an entry. */
+static int take_submenu(struct syslinux *s, const char *key, char *value)
+{
+	if (strcasecmp(key, "begin") == 0)
+		return begin_submenu(s);
+	if (strcasecmp(key, "end") == 0)
+		return end_submenu(s);
+	if (s->in_entry || !s->nsubmenus || !*value)
+		return 0;
+	if (strcasecmp(key, "label") == 0 ||
+	        (strcasecmp(key, "title") == 0 && !*s->submenu[s->nsubmenus - 1]))
+		return name_submenu(s, value);
+	return 0;
+}
+
 static int take_menu(struct syslinux *s, char *key)
 {
 	char *value = menu_word(key);
@@ -147,16 +213,18 @@ static int take_menu(struct syslinux *s, char *key)
 		menu_word(value);
 		return read_file(s, value);
 	}
-	if (!s->in_entry)
-		return 0;
+	if (!s->in_entry || strcasecmp(key, "begin") == 0 || strcasecmp(key, "end") == 0)
+		return take_submenu(s, key, value);
 	if (strcasecmp(key, "label") == 0 && *value) {
-		char *title = menu_strdup(s->r, plain_label(value));
+		const char *title = full_title(s, s->nsubmenus, value);
 
 		if (!title)
 			return s->r->e->code;
 		s->r->m.entry[s->r->m.count - 1].title = title;
-	} else if (strcasecmp(key, "default") == 0) {
+	} else if (strcasecmp(key, "default") == 0 && !s->nsubmenus) { /* else: when that one is opened */
 		s->marked = (int)s->r->m.count - 1;
+	} else if (strcasecmp(key, "exit") == 0) {
+		s->way_back = true;
 	}
 	return 0;
 }
@@ -184,6 +252,10 @@ static int take_line(struct syslinux *s, char *line)
 {
 	char *value = menu_word(line);
 
+	if (s->in_text || strcasecmp(line, "text") == 0) {
+		s->in_text = strcasecmp(line, "endtext") != 0;
+		return 0;
+	}
 	if (strcasecmp(line, "label") == 0)
 		return begin_entry(s, value);
 	if (strcasecmp(line, "include") == 0) {

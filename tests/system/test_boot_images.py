@@ -273,34 +273,6 @@ def test_grub_of_the_package(tmp_path):
     assert facts["file"].startswith(f"{image}:/boot/vmlinuz-6.1.0-13-amd64,")
 
 
-@pytest.mark.skipif(not shutil.which("kernel-install"), reason="needs systemd")
-def test_entries_of_kernel_install(tmp_path):
-    """systemd's kernel-install writes the entries of systemd-boot."""
-    boot, conf = tmp_path / "boot", tmp_path / "conf"
-    boot.mkdir()
-    conf.mkdir()
-    (conf / "install.conf").write_text("layout=bls\n")
-    (conf / "cmdline").write_text("root=LABEL=x ro quiet\n")
-    (conf / "entry-token").write_text("debian\n")
-    (boot / "debian").mkdir()
-    env = dict(os.environ, BOOT_ROOT=str(boot), KERNEL_INSTALL_CONF_ROOT=str(conf), MACHINE_ID="0" * 31 + "1",
-               KERNEL_INSTALL_PLUGINS="/usr/lib/kernel/install.d/90-loaderentry.install")
-    for version in ("6.1.0-9", "6.1.0-13"):
-        subprocess.run(["kernel-install", "add", version, kernel(), initramfs()], env=env, check=True, timeout=60,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    entries = list((boot / "loader" / "entries").glob("*.conf"))
-    if len(entries) != 2:
-        pytest.skip("this kernel-install has written no entries")
-    for entry in entries:
-        entry.write_text(entry.read_text().replace(str(boot), ""))
-    image = make_image(tmp_path, boot)
-    facts = explain("-s", f"4,virtio-blk,{image}", "-f", "disk")
-    assert f"{image}:/debian/6.1.0-13/linux," in facts["file"]
-    assert facts["command line"].startswith("root=LABEL=x ro quiet")
-    facts = explain("-s", f"4,virtio-blk,{image}", "-f", "disk,entry=6.1.0-9")
-    assert f"{image}:/debian/6.1.0-9/linux," in facts["file"]
-
-
 @pytest.mark.skipif(not shutil.which("grub-mkrescue"), reason="needs grub-common and a grub image package")
 def test_iso_of_grub_mkrescue(tmp_path):
     tree = tmp_path / "tree"

@@ -235,6 +235,31 @@ static void isolinux(void **state)
 	done();
 }
 
+/* As the menus of Debian's installer: submenus with entries of the same name, words for the screen between.
+ */
+static void isolinux_submenus(void **state)
+{
+	put_text("/isolinux.cfg",
+	        "default vesamenu.c32\nlabel install\n\tmenu label ^Install\n\tkernel k\n\tappend a=1\n"
+	        "menu begin advanced\n    menu label ^Advanced options\n\tmenu title Advanced\n"
+	        "\tlabel mainmenu\n\t\tmenu label ^Back..\n\t\tmenu default\n\t\tmenu exit\n"
+	        "\tlabel expert\n\t\tmenu label E^xpert install\n\t\tmenu default\n\t\tkernel k\n"
+	        "\tmenu begin\n\t\tmenu title Dark\n\t\tlabel dark\n\t\tkernel k\n\t\tappend dark=1\n"
+	        "\tmenu end\nmenu end\nmenu end\n"
+	        "label help\n\tmenu label ^Help\n\ttext help\n   Label of what\nlabel there is none\n"
+	        "\tendtext\n\tconfig prompt.cfg\n");
+	expect_menu(4, "Install");
+	expect_entry(NULL, "/k", "", "a=1");
+	expect_entry("Advanced options>Expert install", "/k", "", "");
+	expect_entry("Expert install", "/k", "", "");
+	expect_entry("Advanced options>Dark>dark", "/k", "", "dark=1");
+	expect_refused("help", "starts no Linux kernel");
+	done();
+	put_text("/isolinux.cfg", "label a\nkernel k\nlabel b\nmenu default\nmenu exit\nkernel k\n");
+	expect_menu(1, "a");
+	done();
+}
+
 /* Alpine: kernel and initrd as directives, one DEFAULT. */
 static void extlinux(void **state)
 {
@@ -318,6 +343,10 @@ static void hostile(void **state)
 	        {"/boot/grub/grub.cfg", "menuentry x { while true; do initrd /i; done }", "more than"},
 	        {"/boot/grub/grub.cfg", "submenu x { submenu y { source /boot/grub/grub.cfg } }",
 	                "no boot configuration"},
+	        {"/isolinux.cfg",
+	                "menu begin\nmenu begin\nmenu begin\nmenu begin\nmenu begin\nmenu begin\nmenu begin\n"
+	                "menu begin\nmenu begin\nlabel x\n kernel y\n",
+	                "nested too deeply"},
 	        {"/isolinux.cfg", "include isolinux.cfg\nlabel x\n kernel y\n", "include each other"},
 	};
 
@@ -352,6 +381,7 @@ int main(void)
 	        cmocka_unit_test(grub_language),
 	        cmocka_unit_test(grub_with_loader_entries),
 	        cmocka_unit_test(isolinux),
+	        cmocka_unit_test(isolinux_submenus),
 	        cmocka_unit_test(extlinux),
 	        cmocka_unit_test(syslinux_default_label),
 	        cmocka_unit_test(boot_loader_entries),
