@@ -7,6 +7,8 @@
 #include "boot/menu.h"
 #include "fs/place.h"
 #include "vm/ahci_spec.h"
+#include "vm/cmdline.h"
+#include "vm/console_spec.h"
 #include "vm/device_table.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -126,23 +128,29 @@ static int add_slot(struct boot_found *f, const struct slot_config *s)
 	return rc < 0 ? rc : add_disk(f, &spec);
 }
 
-/* In the order in which the guest finds them. */
+/* The slot behind this one, in the order in which the guest finds them; NULL begins, and is the end. */
+static const struct slot_config *next_slot(const struct vm_config *c, const struct slot_config *last)
+{
+	const struct slot_config *next = NULL;
+
+	for (unsigned i = 0; i < c->nslots; i++) {
+		const struct slot_config *s = &c->slots[i];
+
+		if ((!last || slot_address(s) > slot_address(last)) &&
+		        (!next || slot_address(s) < slot_address(next)))
+			next = s;
+	}
+	return next;
+}
+
 static int collect_disks(struct boot_found *f)
 {
 	const struct vm_config *c = f->c;
-	s64 last = -1;
+	const struct slot_config *s = NULL;
 	int rc = 0;
 
-	for (unsigned done = 0; done < c->nslots && rc == 0; done++) {
-		const struct slot_config *next = NULL;
-
-		for (unsigned i = 0; i < c->nslots; i++)
-			if (slot_address(&c->slots[i]) > last &&
-			        (!next || slot_address(&c->slots[i]) < slot_address(next)))
-				next = &c->slots[i];
-		last = slot_address(next);
-		rc = add_slot(f, next);
-	}
+	while (rc == 0 && (s = next_slot(c, s)))
+		rc = add_slot(f, s);
 	if (rc < 0 || f->ndisks)
 		return rc;
 	if (c->boot == CONFIG_BOOT_ISO)
@@ -183,23 +191,49 @@ static void close_disks(struct boot_found *f)
 
 /* --- the command line --- */
 
-/* console= of something that the board has: it has no screen. */
-static bool has_console(const char *cmdline)
+/* Is something connected to this device that Linux has as a console? number: how many of its kind came
+ * before. */
+static bool is_console(const struct slot_config *s, const char *type, unsigned *number, bool *connected)
 {
-	for (const char *p = cmdline; (p = strstr(p, "console=")); p++) {
-		const char *tty = p + 8;
+	struct console_spec spec;
+	struct err ignored;
 
-		if (p > cmdline && p[-1] != ' ' && p[-1] != '\t')
-			continue;
-		if (strncmp(tty, "tty", 3) != 0 || (tty[3] && (tty[3] < '0' || tty[3] > '9')))
-			return true;
+	if (strcmp(s->type->name, type) != 0)
+		return false;
+	*connected = s->config[0] != 0;
+	if (strcmp(type, "virtio-console") == 0 && console_spec_parse(&spec, s->config, &ignored) == 0) {
+		*connected = spec.port[0].backends != NULL;
+		console_spec_free(&spec);
 	}
-	return false;
+	++*number;
+	return *connected;
 }
 
-static const char *console_of(const struct vm_config *c)
+/* console= of what is connected: a port of the board, or the first virtio-console, or the first uart. */
+static char *console_of(const struct vm_config *c)
 {
-	return c->com[0] ? "console=ttyS0" : c->com[1] ? "console=ttyS1" : "";
+	static const struct {
+		const char *type, *tty;
+		unsigned first;
+	} kinds[] = {{"virtio-console", "hvc", 0}, {"uart", "ttyS", CONFIG_LPC_PORTS}};
+	char *text = NULL;
+	bool connected;
+
+	for (unsigned n = 0; n < CONFIG_LPC_PORTS; n++)
+		if (c->com[n])
+			return asprintf(&text, "console=ttyS%u", n) < 0 ? NULL : text;
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+		const struct slot_config *s = NULL;
+		unsigned number = 0;
+
+		while ((s = next_slot(c, s)))
+			if (is_console(s, kinds[k].type, &number, &connected))
+				return asprintf(&text, "console=%s%u", kinds[k].tty,
+				               kinds[k].first + number - 1) < 0
+				               ? NULL
+				               : text;
+	}
+	return strdup("");
 }
 
 static char *keep(struct boot_found *f, char *text)
@@ -214,12 +248,13 @@ static char *keep(struct boot_found *f, char *text)
 static int make_cmdline(struct boot_found *f, const char **out)
 {
 	const char *append = f->c->append ? f->c->append : "", *own = f->entry->cmdline;
-	const char *console = has_console(own) || has_console(append) ? "" : console_of(f->c);
-	char *text;
+	bool given = cmdline_has_console(own, NULL) || cmdline_has_console(append, NULL);
+	char *console = given ? strdup("") : console_of(f->c), *text = NULL;
 
-	if (asprintf(&text, "%s%s%s%s%s", own, *own && *console ? " " : "", console,
-	            *append && (*own || *console) ? " " : "", append) < 0)
+	if (console && asprintf(&text, "%s%s%s%s%s", own, *own && *console ? " " : "", console,
+	                       *append && (*own || *console) ? " " : "", append) < 0)
 		text = NULL;
+	free(console);
 	*out = keep(f, text);
 	return *out ? 0 : f->e->code;
 }

@@ -6,61 +6,18 @@
 
 #include "boot/boot.h"
 #include "fs/volumes.h"
+#include "vm/cmdline.h"
 #include <stdlib.h>
 
 #define SECTOR_MIN 512u
 #define SECTOR_MAX 4096u
-
-/* --- the command line's words --- */
-
-/* The next word of a kernel's command line, or NULL; words end at blanks, quotes protect them. */
-static const char *next_word(const char **rest, size_t *len)
-{
-	const char *s = *rest + strspn(*rest, " \t\n"), *p;
-	bool quoted = false;
-
-	for (p = s; *p && (quoted || !strchr(" \t\n", *p)); p++)
-		quoted ^= *p == '"';
-	*rest = p;
-	*len = (size_t)(p - s);
-	return *len ? s : NULL;
-}
-
-/* The value of the last word NAME=value that has this name, as in the kernel; NULL: none. */
-static char *last_value(const char *cmdline, const char *name)
-{
-	size_t len, skip = strlen(name);
-	char *found = NULL;
-
-	for (const char *w; (w = next_word(&cmdline, &len));) {
-		if (len <= skip || strncmp(w, name, skip) != 0 || w[skip] != '=')
-			continue;
-		free(found);
-		found = strndup(w + skip + 1, len - skip - 1);
-	}
-	return found;
-}
-
-/* Is there a word console=DEVICE or console=DEVICE,...? */
-static bool has_console(const char *cmdline, const char *device)
-{
-	size_t len, n = strlen(device);
-
-	for (const char *w; (w = next_word(&cmdline, &len));) {
-		if (len < 8 + n || strncmp(w, "console=", 8) != 0 || strncmp(w + 8, device, n) != 0)
-			continue;
-		if (len == 8 + n || w[8 + n] == ',')
-			return true;
-	}
-	return false;
-}
 
 /* --- consoles --- */
 
 static void check_consoles(struct explain *x)
 {
 	for (unsigned n = 0; n < x->nports; n++)
-		if (has_console(x->vm->image.cmdline, x->port[n].name))
+		if (cmdline_has_console(x->vm->image.cmdline, x->port[n].name))
 			return;
 	if (x->nports)
 		explain_warn(x,
@@ -210,7 +167,7 @@ static void check_root(struct explain *x)
 	} names[] = {{"UUID=", ROOT_UUID}, {"LABEL=", ROOT_LABEL}, {"PARTUUID=", ROOT_PARTUUID},
 	        {"PARTLABEL=", ROOT_PARTLABEL}, {"/dev/disk/by-uuid/", ROOT_UUID},
 	        {"/dev/disk/by-label/", ROOT_LABEL}, {"/dev/disk/by-partuuid/", ROOT_PARTUUID}};
-	char *root = last_value(x->vm->image.cmdline, "root");
+	char *root = cmdline_last(x->vm->image.cmdline, "root");
 
 	if (root && strncmp(root, "/dev/", 5) == 0)
 		check_device(x, root + 5);

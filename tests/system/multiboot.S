@@ -1,6 +1,7 @@
 /*
  * A Multiboot kernel: prints on COM1 what it was given, a fact a line, numbers in hexadecimal, then ends the machine
- * by the debug exit with 0x2a. With FLAT its header says where it is loaded, and it need not be an ELF file.
+ * by the debug exit with 0x2a. With FLAT its header says where it is loaded, and it need not be an ELF file; with RESET
+ * it resets the machine instead.
  */
 #define MAGIC 0x1badb002
 #ifdef FLAT
@@ -96,6 +97,11 @@ _start:	mov	$stack, %esp
 	jmp	4b
 5:	mov	$t_end, %esi
 	call	puts
+#ifdef RESET
+	mov	$0xcf9, %dx
+	mov	$6, %al
+	out	%al, %dx
+#endif
 	mov	$0xf4, %dx
 	mov	$0x2a, %eax
 	out	%eax, %dx

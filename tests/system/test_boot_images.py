@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from machine import BOARD, XHYVE, Machine, initramfs, kernel
+from test_control import Control
 from test_files import run
 from test_img import img
 
@@ -110,37 +111,66 @@ def start(*args):
     return Machine(["-A", "-m", "512M", *[str(a) for a in args]])
 
 
-def test_iso_boots(files):
-    machine = start("-s", f"3,ahci-cd,{files}/cd.iso", "-f", "iso,append=more=1,2 xhyve.x=y")
+def test_iso_boots_and_again_in_place(files, tmp_path):
+    """A reset starts the disc that is in the drive by then."""
+    again = tmp_path / "cd"
+    for path in ("casper/vmlinuz", "casper/initrd"):
+        img("cp", f"{files}/cd.iso:/{path}", str(tmp_path))
+    (again / "boot" / "grub").mkdir(parents=True)
+    (again / "boot" / "grub" / "grub.cfg").write_text("menuentry B { linux /vmlinuz second=1 ; initrd /initrd ; }\n")
+    for path in ("vmlinuz", "initrd"):
+        (tmp_path / path).rename(again / path)
+    run("xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", tmp_path / "again.iso", again)
+    control = Control(tmp_path / "ctl.sock")
+    machine = start("-s", f"3,ahci-cd,{files}/cd.iso", f"--control=unix:{control.path}", "--on-reboot=restart",
+                    "-f", "iso,append=more=1,2 xhyve.x=y")
     try:
         machine.shell()
         assert machine.run("cat /proc/cmdline").strip() == "--- first=1 console=ttyS0 more=1,2 xhyve.x=y"
+        machine.child.sendline("reboot -f")
+        machine.shell()
+        assert machine.run("cat /proc/cmdline").strip() == "--- first=1 console=ttyS0 more=1,2 xhyve.x=y"
+        control.run("insert", "cd", str(tmp_path / "again.iso"))
+        machine.child.sendline("reboot -f")
+        machine.shell()
+        assert machine.run("cat /proc/cmdline").strip() == "second=1 console=ttyS0 more=1,2 xhyve.x=y"
         assert machine.leave("poweroff -f") == 1
     finally:
         machine.kill()
 
 
+def change_kernel(machine, number):
+    """Another kernel and menu on the disk, as an update of the guest's system makes them."""
+    machine.run(f"mount -t ext4 /dev/vda5 /mnt && mv /mnt/boot/vmlinuz-* /mnt/boot/vmlinuz-{number} && sed -i "
+                f"'s/vmlinuz-[0-9]/vmlinuz-{number}/; s/number=[0-9]/number={number}/' /mnt/boot/grub/grub.cfg")
+
+
 def test_disk_boots_and_again_with_another_kernel(files, tmp_path):
-    """From a split and sparse image with an MBR; what the guest changes on its disk counts at the next start."""
+    """From a split and sparse image with an MBR; what the guest changes on its disk counts at the next start, of
+    another process and in place. The guest need not unmount it: the journal is read, too."""
     disk = tmp_path / "hdd.img"
     img("convert", str(files / "mbr"), f"{disk},split=16M,sparse")
     machine = start("-s", f"4,virtio-blk,{disk}", "-f", "disk")
     try:
         machine.shell()
         assert machine.run("cat /proc/cmdline").strip() == "root=/dev/vda1 ro number=1 console=ttyS0"
-        machine.run("mount -t ext4 /dev/vda5 /mnt && mv /mnt/boot/vmlinuz-1 /mnt/boot/vmlinuz-2 && "
-                    "sed -i 's/vmlinuz-1/vmlinuz-2/; s/number=1/number=2/' /mnt/boot/grub/grub.cfg && umount /mnt")
+        change_kernel(machine, 2)
+        machine.run("umount /mnt")
         assert machine.leave("reboot -f") == 0
     finally:
         machine.kill()
-    machine = start("-s", f"4,virtio-blk,{disk}", "-f", "disk")
+    machine = start("--on-reboot=restart", "-s", f"4,virtio-blk,{disk}", "-f", "disk")
     try:
         machine.shell()
         assert "number=2" in machine.run("cat /proc/cmdline")
+        change_kernel(machine, 3)
+        machine.child.sendline("sync; echo b >/proc/sysrq-trigger")
+        machine.shell()
+        assert "number=3" in machine.run("cat /proc/cmdline")
         assert machine.leave("poweroff -f") == 1
     finally:
         machine.kill()
-    assert "vmlinuz-2" in img("ls", f"{disk}:/boot").stdout
+    assert "vmlinuz-3" in img("ls", f"{disk}:/boot").stdout
 
 
 def test_kexec_inside_images(files):
@@ -166,6 +196,11 @@ def test_explain(files):
     assert facts["initrd"] == f"{files}/gpt:2:/boot/initrd.img-1"
     facts = explain("-s", f"2,ahci,cd:{files}/cd.iso,hd:{files}/mbr", "-f", "disk,append=console=ttyS1")
     assert facts["command line"] == "root=/dev/vda1 ro number=1 console=ttyS1"
+    for slots, console in (("5,virtio-console,stdio", "hvc0"), ("5,virtio-console,port=a,null 6,uart,stdio", "ttyS2"),
+                           ("7,uart,null 6,uart 5,virtio-console,stdio", "hvc0"), ("7,uart,stdio 6,uart", "ttyS3")):
+        options = [word for slot in slots.split() for word in ("-s", slot)]
+        facts = explain("-l", "com1", "-s", f"4,virtio-blk,{files}/gpt,ro", *options, "-f", "disk")
+        assert facts["command line"] == f"root=/dev/vda1 ro number=1 console={console}"
 
 
 def test_refused(files, tmp_path):

@@ -15,12 +15,12 @@ EXIT = 0x2a * 2 + 1
 MIB = 1 << 20
 
 
-def build(directory, kind):
+def build(directory, kind, *flags):
     """The test kernel as an ELF file of 32 or 64 bits, or flat."""
     wide, flat = kind == "elf64", kind == "flat"
     obj, elf = directory / f"{kind}.o", directory / f"{kind}.elf"
     source = str(TOP / "tests/system/multiboot.S")
-    subprocess.run(["gcc", "-E", *(["-DFLAT"] if flat else []), "-o", f"{obj}.s", source], check=True)
+    subprocess.run(["gcc", "-E", *flags, *(["-DFLAT"] if flat else []), "-o", f"{obj}.s", source], check=True)
     subprocess.run(["as", "--64" if wide else "--32", "-o", str(obj), f"{obj}.s"], check=True)
     subprocess.run(["ld", "-m", "elf_x86_64" if wide else "elf_i386", "-N", "-Ttext=0x200000", "--build-id=none",
                     "--no-warn-rwx-segments", "-o", str(elf), str(obj)], check=True)
@@ -90,6 +90,26 @@ def test_without_anything(tmp_path):
     found = facts(run("--accel=interp", "-m", "5G", firmware=f"multiboot,{image}"))
     assert found["cmdline"] == [[str(image)]] and "module" not in found
     assert found["memory"][-1][0:2] == ["00000001", "00000000"]
+
+
+@pytest.mark.parametrize("accel", ACCELS)
+def test_restart(tmp_path, accel):
+    """A kernel that resets the machine starts again in place; kernel and module are read anew each time."""
+    module, kernel_file = tmp_path / "module", tmp_path / "kernel"
+    module.write_bytes(b"\3")
+    os.replace(build(tmp_path, "elf32", "-DRESET"), kernel_file)
+    m = Machine([f"--accel={accel}", "-m", "64M", "-l", "debugexit", "--on-reboot=restart",
+                 "-f", f"multiboot,{kernel_file},{module};a b"])
+    try:
+        for _ in range(20):
+            m.expect(f" 00000003 {module} a b")
+        (tmp_path / "new").write_bytes(b"\4\1")
+        os.replace(tmp_path / "new", module)
+        m.expect(f" 00000005 {module} a b")
+        os.replace(build(tmp_path, "elf32"), kernel_file)
+        assert m.wait() == EXIT
+    finally:
+        m.kill()
 
 
 @pytest.mark.parametrize("change,words", [
