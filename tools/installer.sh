@@ -25,6 +25,10 @@ ask() { # ask QUESTION DEFAULT: the answer in $answer
 	answer=${answer:-$2}
 }
 
+mounted() {
+	grep -q " $1 " /proc/mounts
+}
+
 part() {
 	case $disk in *[0-9]) echo "${disk}p1" ;; *) echo "${disk}1" ;; esac
 }
@@ -44,7 +48,7 @@ mount_cd() {
 
 mount_target() {
 	mkdir -p $target
-	mountpoint -q $target || mount -t ext4 "$(part)" $target || {
+	mounted $target || mount -t ext4 "$(part)" $target || {
 		echo "$(part) cannot be mounted: partition and format the disk first."
 		return 1
 	}
@@ -79,13 +83,13 @@ in_target() {
 enter_target() {
 	mkdir -p $target/proc $target/sys $target/dev $target/cd $target/run
 	for d in proc sys dev cd; do
-		mountpoint -q $target/$d || mount -o bind /$d $target/$d
+		mounted $target/$d || mount -o bind /$d $target/$d
 	done
 }
 
 leave_target() {
-	for d in cd dev sys proc ""; do
-		! mountpoint -q "$target/$d" || umount "$target/$d"
+	for d in /cd /dev /sys /proc ""; do
+		! mounted "$target$d" || umount "$target$d"
 	done
 }
 

@@ -105,13 +105,17 @@ static void print_option(const struct cli_option *o, FILE *out)
 
 static void print_help(FILE *out)
 {
-	fputs("usage: xhyve [options] -f kexec,KERNEL[,INITRD[,CMDLINE]]\n\n"
+	fputs("usage: xhyve [options] -f kexec,KERNEL[,INITRD[,CMDLINE]] | -f iso | -f disk\n\n"
 	      "Runs one virtual machine in this terminal.\n\n",
 	        out);
 	for (size_t i = 0; i < option_def_count; i++)
 		print_option(&option_defs[i].view, out);
-	fputs("\nexample: xhyve -A -m 1G -s 0,hostbridge -s 31,lpc -l com1,stdio \\\n"
-	      "             -f kexec,vmlinuz,initrd.gz,\"console=ttyS0\"\n"
+	fputs("\na kernel:     xhyve -A -m 1G -s 0,hostbridge -s 31,lpc -l com1,stdio \\\n"
+	      "                  -f kexec,vmlinuz,initrd.gz,\"console=ttyS0\"\n"
+	      "an installer: xhyve -A -m 1G -s 0,hostbridge -s 31,lpc -l com1,stdio -s 3,virtio-net \\\n"
+	      "                  -s 1,ahci-cd,install.iso \\\n"
+	      "                  -s 2,virtio-blk,hdd.img,size=20G,split=1G,sparse,sectorsize=4096 -f iso\n"
+	      "from then on: the same without the CD, and -f disk\n\n"
 	      "exit status: 0 reset, 1 power off, 2 halt, 3 triple fault, 4 failure of xhyve,\n"
 	      "             64 bad command line, 100 any other end of the guest\n",
 	        out);

@@ -2,12 +2,14 @@
  * Reads kernel and initrd, wherever they come from, into the guest's memory.
  */
 #include "vm/boot_source.h"
+#include "vm/device_table.h"
 #include "vm/machine.h"
 #include "vm/slots.h"
 #include "vm/vm_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Disks that are open: a machine that starts again reads its kernel through them. */
 struct lending {
@@ -89,6 +91,28 @@ static int load_files(struct vm *vm, const struct place_lent *lent, struct err *
 	return boot_linux_load(&args, &vm->mem, &vm->image, e);
 }
 
+/* Who has no kernel yet may have it on the CD. */
+static int hint_at_disc(const struct vm_config *c, int rc, struct err *e)
+{
+	char text[sizeof(e->text)];
+
+	if (rc != -ENOENT || c->boot != CONFIG_BOOT_KEXEC || access(c->kernel, F_OK) == 0 ||
+	        strchr(c->kernel, ':'))
+		return rc;
+	memcpy(text, e->text, sizeof(text));
+	for (unsigned n = 0; n < c->nslots; n++) {
+		const char *disc = c->slots[n].config;
+
+		if (strcmp(c->slots[n].type->name, "ahci-cd") == 0 && *disc)
+			return err_set(e, rc,
+			        "%.400s; %.*s:/PATH would name one on the CD, and -f iso starts what its "
+			        "boot menu "
+			        "has",
+			        text, (int)strcspn(disc, ","), disc);
+	}
+	return rc;
+}
+
 int vm_load(struct vm *vm, struct err *e)
 {
 	struct lending l = {0};
@@ -96,5 +120,5 @@ int vm_load(struct vm *vm, struct err *e)
 
 	rc = rc < 0 ? err_errno(e, rc, "disks") : load_files(vm, l.list, e);
 	end_lending(&l);
-	return rc;
+	return hint_at_disc(vm->config, rc, e);
 }

@@ -185,12 +185,17 @@ def test_kexec_inside_images(files):
         machine.kill()
 
 
-def test_explain(files):
+def test_explain(files, tmp_path):
     facts = explain("-s", f"3,ahci-cd,{files}/cd.iso", "-f", "iso,entry=HWE")
     assert facts["found"] == f"{files}/cd.iso:/boot/grub/grub.cfg"
     assert facts["entry 0"] == "Try or Install Ubuntu Server"
     assert facts["entry 1 *"] == "Ubuntu Server, with the HWE kernel"
     assert facts["command line"] == "--- hwe=1 console=ttyS0"
+    for names in (("-rockridge", "off", "-joliet", "on"), ("-rockridge", "off", "-joliet", "off")):
+        disc = tmp_path / f"{'-'.join(names)}.iso"
+        run("xorriso", *names, "-outdev", disc, "-map", files / "cd", "/")
+        facts = explain("-s", f"3,ahci-cd,{disc}", "-f", "iso,entry=1")
+        assert facts["file"].startswith(f"{disc}:/casper/vmlinuz,") and facts["initrd"].startswith(f"{disc}:/casper/initrd")
     facts = explain("-s", f"4,virtio-blk,{files}/gpt,ro", "-f", "disk")
     assert facts["file"].startswith(f"{files}/gpt:2:/boot/vmlinuz-1,")
     assert facts["initrd"] == f"{files}/gpt:2:/boot/initrd.img-1"
@@ -210,6 +215,12 @@ def test_refused(files, tmp_path):
     assert "nothing.iso" in refused("-s", "3,ahci-cd,nothing.iso", "-f", "iso")
     said = refused(*cd, "-f", "iso,entry=Debian")
     assert 'no boot entry "Debian"; there are 0 "Try or Install Ubuntu Server", 1 "Ubuntu' in said
+    for text, words in (("", "no boot configuration"), ("menuentry x { linux /vmlinuz }", "no /vmlinuz in the image")):
+        (tmp_path / "cd" / "boot" / "grub").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cd" / "boot" / "grub" / "grub.cfg").write_text(text)
+        run("xorriso", "-as", "mkisofs", "-quiet", "-J", "-o", tmp_path / "no.iso", tmp_path / "cd")
+        for more in ((), ("--explain",)):
+            assert words in refused("-s", f"3,ahci-cd,{tmp_path}/no.iso", "-f", "iso", *more)
     empty = tmp_path / "empty.img"
     run("mke2fs", "-q", "-t", "ext4", empty, "4M")
     assert "no boot configuration" in refused("-s", f"4,virtio-blk,{empty}", "-f", "disk")
@@ -240,6 +251,8 @@ def test_images_in_the_place_of_kernels(files, tmp_path):
     assert "is the image of a CD" in refused("-f", f"kexec,{tmp_path}/big.iso")
     said = refused("-f", f"kexec,{files}/cd.iso:casper/vmlinuz")
     assert f"begins with a slash: {files}/cd.iso:/casper/vmlinuz" in said
+    said = refused("-s", f"3,ahci-cd,{files}/cd.iso", "-f", "kexec,vmlinuz,initrd.gz")
+    assert f"vmlinuz: No such file or directory; {files}/cd.iso:/PATH would name one on the CD, and -f iso" in said
     (tmp_path / "text").write_text("no kernel\n")
     assert "neither a Linux bzImage nor an ELF file" in refused("-f", f"kexec,{tmp_path}/text")
 
@@ -256,6 +269,25 @@ def test_hostile_configuration(tmp_path, text, words):
     (tmp_path / "t" / "boot" / "grub" / "grub.cfg").write_text(text)
     run("mke2fs", "-q", "-t", "ext4", "-d", tmp_path / "t", tmp_path / "d", "4M")
     assert words in refused("-s", f"4,virtio-blk,{tmp_path}/d", "-f", "disk")
+
+
+@pytest.mark.parametrize("path,text,words", [
+    ("isolinux/isolinux.cfg", "include isolinux.cfg\nlabel x\nkernel k\n", "include each other"),
+    ("isolinux/isolinux.cfg", "menu begin\n" * 9 + "label x\nkernel k\n", "nested too deeply"),
+    ("isolinux/isolinux.cfg", "label x\nkernel k\n" * 600, "more than 512 entries"),
+    ("extlinux/extlinux.conf", "label x\nkernel ../../../../../../etc/passwd\n", "no /extlinux/../../../../../../etc/passwd"),
+    ("syslinux/syslinux.cfg", "label x\nkernel k\nappend " + "a" * 9000, "too long"),
+    ("syslinux/syslinux.cfg", "#" * (2 << 20), "too large"),
+    ("loader/entries/{}.conf", "linux /k\n", "more than 64 boot loader entries"),
+    ("loader/entries/a.conf", "linux /k\n" + "initrd /i\n" * 20, "more than 16 initrds"),
+], ids=["include", "depth", "entries", "outside", "options", "size", "files", "initrds"])
+def test_hostile_menu(tmp_path, path, text, words):
+    for n in range(70 if "{}" in path else 1):
+        file = tmp_path / "t" / path.format(n)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    run("xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", tmp_path / "d.iso", tmp_path / "t")
+    assert words in refused("-s", f"3,ahci-cd,{tmp_path}/d.iso", "-f", "iso")
 
 
 def make_image(tmp_path, tree):
