@@ -136,6 +136,14 @@ static void print_devices(FILE *out)
 		if (t->config_help)
 			fprintf(out, "  %-16s CONFIG: %s\n", "", t->config_help);
 	}
+	fputs("\nDisks: size=N creates the image; split=N, in parts; sparse, which take what is used; "
+	      "sectorsize=N;\n"
+	      "ro, sync, nocache, serial=TEXT. Networks: user, or nothing, needs no root (the guest gets an "
+	      "address\n"
+	      "by DHCP, the host is 10.0.2.2 there, fwd=2222:22 leads from a port of the host to one of the "
+	      "guest);\n"
+	      "tapN; socket,... ; and mac=ADDRESS. All of it: man xhyve, \"Slots and devices\".\n",
+	        out);
 }
 
 static void print_ports(FILE *out)

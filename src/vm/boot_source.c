@@ -95,6 +95,16 @@ static int add_disk(struct boot_found *f, const struct image_spec *spec)
 	return 0;
 }
 
+/* A machine that starts again may have had its disc taken out. */
+static bool is_in(const struct boot_found *f, const struct image_spec *spec)
+{
+	const struct place_lent *lent = f->lent;
+
+	while (lent && lent->path && strcmp(lent->path, spec->path) != 0)
+		lent++;
+	return !lent || lent->path;
+}
+
 static int add_drives(struct boot_found *f, const struct slot_config *s, enum ahci_kind kind)
 {
 	const char *rest = s->config;
@@ -104,7 +114,7 @@ static int add_drives(struct boot_found *f, const struct slot_config *s, enum ah
 
 	while (rest && rc == 0) {
 		rc = ahci_spec_next(&d, kind, &rest, f->e);
-		if (rc == 0 && d.cd == want_cd && !d.empty)
+		if (rc == 0 && d.cd == want_cd && !d.empty && is_in(f, &d.image))
 			rc = add_disk(f, &d.image);
 	}
 	return rc;
@@ -153,6 +163,8 @@ static int collect_disks(struct boot_found *f)
 		rc = add_slot(f, s);
 	if (rc < 0 || f->ndisks)
 		return rc;
+	if (c->boot == CONFIG_BOOT_ISO && f->lent)
+		return err_set(f->e, -ENOMEDIUM, "no drive has a disc any more");
 	if (c->boot == CONFIG_BOOT_ISO)
 		return err_usage(f->e, "no slot has a CD: add -s 3,ahci-cd,PATH");
 	return err_usage(f->e, "no slot has a disk: add -s 4,virtio-blk,PATH");

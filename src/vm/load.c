@@ -41,6 +41,10 @@ static int lend_disks(struct vm *vm, struct lending *l)
 	const struct slots *all = vm->machine ? machine_slots(vm->machine) : NULL;
 	int rc = 0;
 
+	if (all) { /* an empty list, too, says that the machine is there */
+		l->list = calloc(1, sizeof(*l->list));
+		rc = l->list ? 0 : -ENOMEM;
+	}
 	for (unsigned n = 0; all && n < slots_count(all) && rc == 0; n++) {
 		struct slot_dev *s = slots_at(all, n);
 

@@ -195,6 +195,30 @@ def change_kernel(place):
     assert m.wait(timeout=STEP_LIMIT) == 1
 
 
+def starts(place, disk):
+    """The disk's menu brings the installed system up, as far as its root file system."""
+    m = place.start_menu("-s", f"2,virtio-blk,{disk}", "-f", "disk,append=init=/bin/sh")
+    m.expect("job control turned off", timeout=STEP_LIMIT)
+    quiet_shell(m)
+    assert re.search(r"^/dev/vda1 / ext4 ro", m.run("cat /proc/mounts"), re.M)
+    assert m.run("cat /etc/hostname").strip() == "guest"
+    assert m.leave("echo b >/proc/sysrq-trigger") == 0
+
+
+def other_forms(place):
+    """The installed disk starts as a raw image, too, and with a GPT in the place of its MBR."""
+    disk = place.path / "disk.raw"
+    subprocess.run([IMG, "convert", "hdd.img", disk], cwd=place.path, check=True, capture_output=True)
+    starts(place, disk)
+    sectors = disk.stat().st_size // 512
+    os.truncate(disk, (sectors + 2048) * 512)  # room for the GPT's second half
+    subprocess.run(["/sbin/sfdisk", "-q", "--wipe", "never", disk], check=True, text=True,
+                   input=f"label: gpt\nstart=2048, size={sectors - 2048}, type=L\n")
+    assert re.search(r"^1 .*ext4", subprocess.run([IMG, "ls", disk], check=True, text=True, capture_output=True).stdout, re.M)
+    starts(place, disk)
+    disk.unlink()
+
+
 def test_article(place):
     assert warnings(place.explain("install.sh")) == []
     killed_on_the_way(place)
@@ -215,3 +239,4 @@ def test_article(place):
     checked = subprocess.run([IMG, "check", "hdd.img"], cwd=place.path, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
     check_file_system(place)
+    other_forms(place)

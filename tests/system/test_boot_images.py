@@ -134,7 +134,10 @@ def test_iso_boots_and_again_in_place(files, tmp_path):
         machine.child.sendline("reboot -f")
         machine.shell()
         assert machine.run("cat /proc/cmdline").strip() == "second=1 console=ttyS0 more=1,2 xhyve.x=y"
-        assert machine.leave("poweroff -f") == 1
+        control.run("eject", "cd")
+        machine.child.sendline("reboot -f")
+        machine.expect("xhyve: -f iso: no drive has a disc any more")
+        assert machine.wait() == 4
     finally:
         machine.kill()
 
