@@ -3,7 +3,7 @@
 
 Each round boots every emulator once, in turn, and runs everything natively in between; the table shows medians of
 time and their ratios. usage: bench/suite.py [--xhyve PATH] [--rounds N] [--cpus N] [--only NAME,...] [--json FILE]
-[--svg FILE] [--markdown FILE]
+[--svg FILE] [--markdown FILE] [--qemu "PROGRAM ARGS"]
 """
 import argparse
 import json
@@ -11,6 +11,7 @@ import math
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -128,9 +129,9 @@ def commands(args, initrd):
     line = "console=ttyS0 quiet xhyve.run=cd_/bench;export_PYTHONHOME=/usr;sh_run"
     found = {"xhyve": [args.xhyve, "--accel=jit", "-A", "-m", "1G", "-c", str(args.cpus), "-s", "0,hostbridge", "-s",
                        "31,lpc", "-l", "com1,stdio", "-f", f"kexec,{kernel},{initrd},{line}"]}
-    qemu = shutil.which("qemu-system-x86_64")
-    if qemu:
-        found["tcg"] = [qemu, "-accel", "tcg", "-cpu", "max", "-m", "1G", "-smp", str(args.cpus), "-display", "none",
+    qemu = shlex.split(args.qemu) if args.qemu else [shutil.which("qemu-system-x86_64")]
+    if qemu[0]:
+        found["tcg"] = [*qemu, "-accel", "tcg", "-cpu", "max", "-m", "1G", "-smp", str(args.cpus), "-display", "none",
                         "-serial", "stdio", "-monitor", "none", "-no-reboot", "-kernel", kernel, "-initrd", str(initrd),
                         "-append", line]
     return found
@@ -213,6 +214,7 @@ def main():
     parser.add_argument("--xhyve", default=str(TOP / "build/xhyve"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument("--qemu", help="another QEMU, with arguments of its own (-L ...)")
     parser.add_argument("--only", help="comma-separated names")
     for name in ("json", "svg", "markdown"):
         parser.add_argument(f"--{name}", help="write the result here")
