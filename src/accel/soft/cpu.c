@@ -285,6 +285,7 @@ void cpu_power_on(struct cpu *c)
 	struct x86_state s;
 
 	__atomic_store_n(&c->request, 0, __ATOMIC_SEQ_CST);
+	c->masked = 0;
 	msr_init(c);
 	memset(&c->mtrr_var[2], 0, sizeof(c->mtrr_var) - 2 * sizeof(c->mtrr_var[0]));
 	c->spec_ctrl = c->debugctl = c->bios_sign_id = c->mcg_status = 0;

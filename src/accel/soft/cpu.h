@@ -161,6 +161,7 @@ struct cpu {
 	u32 hf;      /* HF_*; recomputed by cpu_update_mode */
 	u32 mmu_idx; /* enum mmu_idx in force for data accesses */
 	u32 request; /* atomic: CPU_REQ_*; checked between blocks */
+	u32 masked;  /* CPU_REQ_INTR was seen while IF was clear: looked at again when IF is set */
 	u32 cpl;
 
 	struct x86_seg seg[X86_NSEG];
@@ -242,6 +243,12 @@ struct cpu {
 #define SLOW_STEP 0x08u   /* RFLAGS.TF, or a debug trap is due */
 #define SLOW_RF 0x20u     /* RFLAGS.RF: cleared by the next instruction */
 #define SLOW_BREAK 0x10u  /* an execution breakpoint is armed in DR7 */
+
+/* Has anybody asked for something that the CPU can do now? Its own thread. */
+static inline bool cpu_asked(const struct cpu *c)
+{
+	return __atomic_load_n(&c->request, __ATOMIC_RELAXED) || unlikely(c->masked && (c->eflags & FL_IF));
+}
 
 static inline u64 cpu_rip(const struct cpu *c)
 {

@@ -157,11 +157,33 @@ static void sleep_until_request(struct cpu *c)
 	report(c, CPU_RUNNING);
 }
 
+/*
+ * An interrupt that must wait for IF is put aside: a handler, which runs with IF clear, would otherwise be
+ * stopped at every look at the request word.
+ */
+static void put_aside(struct cpu *c)
+{
+	if ((c->eflags & FL_IF) || !(requests(c) & CPU_REQ_INTR))
+		return;
+	done(c, CPU_REQ_INTR);
+	c->masked = CPU_REQ_INTR;
+}
+
+static void take_up(struct cpu *c)
+{
+	if (!c->masked || !(c->eflags & FL_IF))
+		return;
+	__atomic_fetch_or(&c->request, c->masked, __ATOMIC_SEQ_CST);
+	c->masked = 0;
+}
+
 bool cpu_attend(struct cpu *c, enum run_exit *why)
 {
 	for (;;) {
-		u32 req = requests(c);
+		u32 req;
 
+		take_up(c);
+		req = requests(c);
 		if (req & CPU_REQ_SYNC)
 			done(c, CPU_REQ_SYNC);
 		if (req & CPU_REQ_KICK) {
@@ -171,6 +193,7 @@ bool cpu_attend(struct cpu *c, enum run_exit *why)
 		}
 		if (req)
 			serve(c, req);
+		put_aside(c);
 		if (!c->halted && !c->wait_sipi) {
 			c->slow &= ~SLOW_IDLE;
 			return false;

@@ -126,7 +126,7 @@ static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
 				return RUN_TRIPLE_FAULT;
 			cpu_deliver(c);
 		}
-		if (unlikely(__atomic_load_n(&c->request, __ATOMIC_RELAXED) || (c->slow & SLOW_IDLE))) {
+		if (unlikely(cpu_asked(c) || (c->slow & SLOW_IDLE))) {
 			if (cpu_attend(c, &why))
 				return why;
 			if (c->slow & SLOW_EVENT)

@@ -228,6 +228,14 @@ static inline void as_test_gs32(struct as *a, size_t off)
 	as_8(a, 0);
 }
 
+/* cmp qword gs:[off], 0 */
+static inline void as_test_gs64(struct as *a, size_t off)
+{
+	as_bytes(a, "\x65\x48\x83", 3);
+	as_modrm_mem(a, 7, as_gs(off));
+	as_8(a, 0);
+}
+
 /* RORX dst, src, n: a rotation that leaves the flags alone (BMI2, VEX.LZ.F2.0F3A.W1 F0 /r ib). */
 static inline void as_rorx(struct as *a, unsigned dst, unsigned src, u8 n)
 {

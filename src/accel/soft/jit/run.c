@@ -313,7 +313,7 @@ static bool enter(struct cpu *c, const struct target *p, struct way_out *w)
 
 static bool must_attend(const struct cpu *c)
 {
-	return c->slow || __atomic_load_n(&c->request, __ATOMIC_RELAXED);
+	return c->slow || cpu_asked(c);
 }
 
 /* Where RIP may be: all addresses, but in tests. */
@@ -499,7 +499,7 @@ static __attribute__((noinline)) enum run_exit run_loop(struct cpu *c)
 				return RUN_TRIPLE_FAULT;
 			cpu_deliver(c);
 		}
-		if (unlikely(must_attend(c) && (c->request || (c->slow & SLOW_IDLE)))) {
+		if (unlikely(must_attend(c) && (cpu_asked(c) || (c->slow & SLOW_IDLE)))) {
 			if (cpu_attend(c, &why))
 				return why;
 			if (c->slow & SLOW_EVENT)

@@ -10,7 +10,8 @@
 #include "base/clock.h"
 
 #define EFLAGS offsetof(struct cpu, eflags)
-#define REQUEST offsetof(struct cpu, request)
+#define REQUESTS offsetof(struct cpu, request)
+static_assert(offsetof(struct cpu, masked) == REQUESTS + 4, "both are looked at together");
 #define SEG(n, field)                                                                                        \
 	(offsetof(struct cpu, seg) + (n) * sizeof(struct x86_seg) + offsetof(struct x86_seg, field))
 
@@ -58,7 +59,7 @@ static void do_sti(struct tr *t)
 	struct site *s = tr_callout_site(t);
 
 	tr_flags_clobber(t);
-	as_test_gs32(&t->a, REQUEST);
+	as_test_gs64(&t->a, REQUESTS);
 	tr_callout_when(t, CC_NE, s);
 	as_gs32_imm(&t->a, AS_OR, EFLAGS, FL_IF);
 }
@@ -100,7 +101,7 @@ static void do_popf(struct tr *t)
 	as_rr(a, 0, 0xf7, 0, S2);             /* TEST */
 	as_32(a, ~(FL_ARITH | FL_IF | FL_1));
 	tr_callout_when(t, CC_NE, s);
-	as_test_gs32(a, REQUEST);
+	as_test_gs64(a, REQUESTS);
 	tr_callout_when(t, CC_NE, s);
 	as_alu_imm(a, 0, AS_AND, S2, FL_IF);
 	as_rm(a, 0, 0x31, S2, as_gs(EFLAGS)); /* XOR gs:[], S2 */
