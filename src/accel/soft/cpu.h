@@ -116,7 +116,7 @@ struct jit;
  * The translator's part (jit/jit.h). Translated code reaches the CPU through the GS base and finds the
  * host code of an indirect branch's target by its address in jc_*, one table per privilege index.
  */
-#define JC_SIZE 65536u
+#define JC_SIZE 131072u
 #define JIT_STACK (64 * KiB)
 #define JIT_FSAVE 108
 #define JIT_WINDOWS 24

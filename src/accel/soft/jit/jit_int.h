@@ -223,7 +223,7 @@ static inline u8 *jit_heat(const struct jit *j, u64 gpa)
 
 static inline unsigned jc_hash(u64 va)
 {
-	return (unsigned)(va >> 4 ^ va) >> 1 & (JC_SIZE - 1);
+	return (unsigned)(va >> 1) & (JC_SIZE - 1); /* as tr_lookup: no shift, no mixing */
 }
 
 /* Has the block been compared often enough? Until then it is entered from C alone. */

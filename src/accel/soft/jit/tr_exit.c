@@ -63,8 +63,6 @@ void tr_lookup(struct tr *t, struct site *s)
 	t->lookup[n].site = s;
 	tr_flags_clobber(t);
 	as_mov32(&t->a, S2, S1);
-	as_shr32(&t->a, S2, 4);
-	as_rr(&t->a, 0, 0x33, S2, S1);                                                   /* XOR */
 	as_alu_imm(&t->a, 0, 4, S2, (JC_SIZE - 1) * 2);                                  /* AND */
 	as_rm(&t->a, 1, 0x3b, S1, as_gs_index(table + offsetof(struct jc, tag), S2, 3)); /* CMP */
 	t->lookup[n].unknown = as_jcc_hole(&t->a, CC_NE);
