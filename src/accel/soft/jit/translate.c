@@ -81,11 +81,19 @@ static bool decode_one(struct tr *t, const u8 *code, unsigned len, unsigned off,
 	return true;
 }
 
+/* Does another block start here? Code behind a join is translated once, not for each way that leads there. */
+static bool starts_block(const struct tr *t, unsigned off)
+{
+	u64 page = t->b->gpa & ~(PAGE_SIZE - 1);
+
+	return t->n && t->b->page2 == TB_ONE_PAGE && jit_find(t->j, page + off, t->key & ~KEY_NARROW);
+}
+
 /* code: the page's bytes (len of them, more than a page for a crossing instruction). */
 static void decode_block(struct tr *t, const u8 *code, unsigned len, unsigned off)
 {
 	t->n = 0;
-	while (t->n < TR_INSNS && off < PAGE_SIZE) {
+	while (t->n < TR_INSNS && off < PAGE_SIZE && !starts_block(t, off)) {
 		enum decoded how;
 
 		if (!decode_one(t, code, len, off, &how))
