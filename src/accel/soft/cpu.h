@@ -81,7 +81,15 @@ struct tlb {
 	/* gva of the page if reads / writes / fetches go straight to RAM, else a page of another slot */
 	u64 r[TLB_SIZE], w[TLB_SIZE], x[TLB_SIZE];
 	u64 host[TLB_SIZE]; /* host address of the page */
+	/* For the translator: tlb_code() if fetches are granted, else 0. Which page is at an address? */
+	u64 code[TLB_SIZE];
 };
+
+/* Odd, unlike addresses of pages: so a page's address less an empty slot's 0 is no page's number. */
+static inline u64 tlb_code(u64 page, u64 gpa)
+{
+	return page + (gpa >> PAGE_SHIFT) * 2 + 1;
+}
 
 /* Which slots are not empty: a bit each, and a bit for each 64 of those, so that a flush is cheap. */
 struct tlb_used {

@@ -37,11 +37,19 @@ struct tlb2 {
 	u64 bloom_2m[BLOOM_BITS / 64], bloom_big[BLOOM_BITS / 64];
 };
 
+/* The array gets memory where there is code. */
+static void set_code(struct tlb *t, unsigned n, u64 code)
+{
+	if (t->code[n] != code)
+		t->code[n] = code;
+}
+
 static void drop_slot(struct cpu *c, unsigned idx, unsigned n)
 {
 	u64 none = n ? 0 : TLB_NONE_0;
 
 	c->tlb[idx].r[n] = c->tlb[idx].w[n] = c->tlb[idx].x[n] = none;
+	set_code(&c->tlb[idx], n, 0);
 }
 
 int mmu_init(struct cpu *c)
@@ -308,6 +316,7 @@ static void tlb_fill(struct cpu *c, enum mmu_idx idx, u64 lin, const struct xlat
 		jit_page_gone(c, idx, t->x[n]);
 	t->host[n] = (u64)host;
 	t->x[n] = !c->jit.shadowed && mmu_allowed(c, x->flags, ACC_EXEC, idx) ? page : none;
+	set_code(t, n, t->x[n] == page ? tlb_code(page, x->page) : 0);
 	t->w[n] = none;
 	if (data && (x->flags & PG_D) && mmu_allowed(c, x->flags, ACC_WRITE, idx))
 		grant_writes(c, idx, n, page, x->page);

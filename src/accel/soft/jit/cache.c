@@ -55,6 +55,8 @@ static int map_code(struct jit *j, struct err *e)
 static int map_records(struct jit *j, struct err *e)
 {
 	j->pages = j->mem->span >> PAGE_SHIFT;
+	if (j->pages > INT32_MAX / 2 - 1)
+		return err_set(e, -ENOTSUP, "the translator cannot number so many pages of memory");
 	j->order_size = (u32)(j->size / 128);
 	j->arena = reserve(j->size, true);
 	j->sites = reserve(j->size, true);
@@ -180,25 +182,48 @@ struct tb *jit_tb_at(struct jit *j, const u8 *pc)
 
 /* --- links --- */
 
-/* One aligned store: a CPU that jumps meanwhile goes to the old or to the new place. */
-static void point(struct jit *j, struct xit *x, place to)
+/* A displacement. One store inside 8 bytes: a CPU that jumps meanwhile goes to the old or to the new place. */
+static void point(struct jit *j, place hole, place to)
 {
-	u32 *hole = (u32 *)(void *)(j->rw + x->hole);
+	__atomic_store_n((u32_any *)(void *)(j->rw + hole), to - (hole + 4), __ATOMIC_RELEASE);
+}
 
-	__atomic_store_n(hole, to - (x->hole + 4), __ATOMIC_RELEASE);
+/*
+ * Does the exit, which has been pointed at a block of that page, lead to this page? The first one that it
+ * meets is its own; who sees the page sees the jump. For any other it looks up its target from now on.
+ */
+static bool cross_to(struct jit *j, struct xit *x, const struct tb *target)
+{
+	u32 *page = (u32 *)(void *)(j->rw + x->hole - CROSS_PAGE);
+
+	if (*page == CROSS_NEVER || *page == (u32)cross_page(target->gpa))
+		return true;
+	point(j, x->hole - CROSS_ELSE, x->stub + x->elsewhere);
+	return false;
+}
+
+static void cross_open(struct jit *j, struct xit *x, const struct tb *target)
+{
+	u32 *page = (u32 *)(void *)(j->rw + x->hole - CROSS_PAGE);
+
+	__atomic_store_n(page, (u32)cross_page(target->gpa), __ATOMIC_RELEASE);
 }
 
 void jit_link(struct jit *j, struct xit *x, struct tb *target)
 {
 	unsigned flags = x->flags & target->prefers ? target->prefers : x->flags;
 
+	if ((x->flags & XIT_CROSS) && !cross_to(j, x, target))
+		return;
 	if (x->target || target->dead || jit_tb(j, x->src)->dead || !tb_checked(j, target) ||
 	        !tb_checked(j, jit_tb(j, x->src)))
 		return;
 	x->target = jit_ref(j, target);
 	x->next_in = target->in;
 	target->in = jit_ref(j, x);
-	point(j, x, target->code + (flags == FLAGS_HOST ? target->entry_h : target->entry_a));
+	point(j, x->hole, target->code + (flags == FLAGS_HOST ? target->entry_h : target->entry_a));
+	if (x->flags & XIT_CROSS)
+		cross_open(j, x, target);
 }
 
 /* The tag of an empty slot is an address that belongs to another one. */
@@ -232,7 +257,7 @@ static void kill(struct jit *j, struct tb *b)
 	__atomic_store_n(&b->dead, true, __ATOMIC_SEQ_CST);
 	unhash(j, b);
 	for (struct xit *x = jit_xit(j, b->in); x; x = jit_xit(j, x->next_in)) {
-		point(j, x, x->stub);
+		point(j, x->hole, x->stub);
 		x->target = 0;
 	}
 	b->in = 0;
@@ -399,18 +424,27 @@ void jit_forget(struct cpu *c)
 		prune(c, idx);
 }
 
-static void page_gone(struct cpu *c, unsigned idx, u64 va)
+/* Entries of addresses in [va, va + len), which are neighbours. */
+static void gone(struct cpu *c, unsigned idx, u64 va, unsigned len)
 {
-	for (unsigned w = 0; w < JC_SIZE / 64; w++) {
+	unsigned first = jc_hash(va), last = jc_hash(va + len - 1);
+
+	for (unsigned w = first / 64;; w = (w + 1) % (JC_SIZE / 64)) {
 		for (u64 used = c->jit.jc_used[idx][w]; used; used &= used - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
-			u64 off = c->jit.jc[idx][i].tag - va +
-			          INSN_MAX; /* code that crosses into the page, too */
 
-			if (off < PAGE_SIZE + INSN_MAX)
+			if (c->jit.jc[idx][i].tag - va < len)
 				jc_drop(c, idx, i);
 		}
+		if (w == last / 64)
+			return;
 	}
+}
+static_assert(JC_SIZE * 2 > 2 * PAGE_SIZE, "a page's addresses are not all entries");
+
+static void page_gone(struct cpu *c, unsigned idx, u64 va)
+{
+	gone(c, idx, va - INSN_MAX, PAGE_SIZE + INSN_MAX); /* code that crosses into the page, too */
 }
 
 void jit_page_gone(struct cpu *c, unsigned idx, u64 va)

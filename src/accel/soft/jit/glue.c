@@ -212,6 +212,36 @@ static void emit_find(struct jit *j, struct as *a)
 	as_jmp(a, leave);
 }
 
+struct jump glue_jump(struct as *a, unsigned idx)
+{
+	size_t table = CPU_JIT(jc) + idx * sizeof(((struct jit_cpu *)0)->jc[0]);
+	struct jump out;
+
+	as_mov32(a, S2, S1);
+	as_alu_imm(a, 0, AS_AND, S2, (JC_SIZE - 1) * 2);
+	as_rm(a, 1, 0x3b, S1, as_gs_index(table + offsetof(struct jc, tag), S2, 3)); /* CMP */
+	out.unknown = as_jcc_hole(a, CC_NE);
+	as_test_gs32(a, offsetof(struct cpu, request));
+	out.busy = as_jcc_hole(a, CC_NE);
+	as_alu_imm(a, 1, AS_AND, S1, -(s32)PAGE_SIZE);
+	as_st(a, as_gs(CPU_JIT(vpage)), S1);
+	as_jmp_mem(a, as_gs_index(table + offsetof(struct jc, host), S2, 3));
+	return out;
+}
+
+/* A jump that is no instruction's: nobody can be blamed for its target. */
+static void emit_jump(struct jit *j, struct as *a, unsigned idx)
+{
+	struct jump out;
+
+	j->glue.jump[idx] = as_here(a);
+	out = glue_jump(a, idx);
+	as_bind(a, out.unknown);
+	as_bind(a, out.busy);
+	as_imm(a, S2, 0);
+	as_jmp(a, j->glue.lookup);
+}
+
 void glue_emit(struct jit *j)
 {
 	struct as a = {.p = j->rw, .end = j->rw + 4096, .delta = j->rx - j->rw};
@@ -225,6 +255,8 @@ void glue_emit(struct jit *j)
 	j->glue.x87 = emit_exit(&a, EXIT_X87, leave, NULL);
 	emit_miss(j, &a);
 	emit_find(j, &a);
+	for (unsigned idx = 0; idx < JC_NIDX; idx++)
+		emit_jump(j, &a, idx);
 	assert(!a.full);
 	j->start = ALIGN_UP((u64)(a.p - j->rw), 64);
 	j->used = j->start;

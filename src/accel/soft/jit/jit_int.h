@@ -54,6 +54,7 @@ static_assert(REG_ZERO == 16, "guest numbers 0..15 are registers");
 #define FLAGS_HOST 1u /* bits: where the guest's arithmetic flags are */
 #define FLAGS_AX 2u
 #define XIT_NARROW 8u /* in xit.flags: to the narrow block that starts with this very instruction */
+#define XIT_CROSS 16u /* to another page, which has become jit.vpage: see cross in tr_exit.c */
 #define SITE_LIVE 4u  /* windows are in use: who leaves here does not come back into the block */
 
 struct tb;
@@ -66,15 +67,25 @@ struct tb;
 typedef u32 ref;   /* of a record in the arena: jit_tb, jit_xit */
 typedef u32 place; /* executable address - jit.rx */
 
-/* A place where a block is left for another one in the same page. Emitted code names it. */
+/* A place where a block is left for another one at a known distance. Emitted code names it. */
 struct xit {
 	ref src, target; /* blocks */
 	ref next_in;     /* exit to the same target */
 	place hole;      /* its displacement; aligned to 4 */
 	place stub;      /* where it points while it has no target */
 	u16 off;         /* of the target in its page */
-	u8 flags;        /* FLAGS_HOST or FLAGS_AX: which entry it takes; XIT_NARROW */
+	u8 flags;        /* FLAGS_HOST or FLAGS_AX: which entry it takes; XIT_* */
+	u8 elsewhere;    /* XIT_CROSS: distance from stub to where a lookup is */
 };
+
+/* Of an exit to another page, by their distance from its hole. All can be written with one store. */
+#define CROSS_PAGE 12 /* before it: 32 bits, what the address of the page less tlb.code must be */
+#define CROSS_ELSE 6  /* before it: displacement of the jump for any other page */
+#define CROSS_NEVER 2 /* fits no page */
+static inline s32 cross_page(u64 gpa)
+{
+	return -(s32)tlb_code(0, gpa);
+}
 
 /* A place where one guest instruction may need C code. Emitted code names it. */
 struct site {
@@ -124,6 +135,7 @@ struct glue {
 	u8 *site_h, *site_a; /* r11: struct site */
 	u8 *x87;    /* r11: struct site: load the unit, then go on at its retry address; flags in AX */
 	u8 *lookup; /* r10: guest address; r11: struct site of the branch, or 0 */
+	u8 *jump[JC_NIDX]; /* r10: guest address: by the table of branch targets; flags in AX */
 	u8 *miss;   /* r10: guest address, r11: struct site; flags in AX */
 };
 
@@ -257,6 +269,12 @@ void x87_from_host(struct cpu *c);
 
 /* glue.c */
 void glue_emit(struct jit *j);
+
+/* To the guest address in S1, by the table of branch targets; flags are in AX. */
+struct jump {
+	u8 *unknown, *busy; /* holes: the table does not have it; there is a request */
+};
+struct jump glue_jump(struct as *a, unsigned idx);
 
 /* translate.c: lock held. NULL: see jit.why. gpa2: the page that the first instruction crosses into. */
 #define JIT_ONE_PAGE (~0ull)

@@ -327,7 +327,7 @@ static bool in_range(const struct range *r, u64 rip)
 	return rip - r->lo < r->len;
 }
 
-/* A jump to another block of the page. True: p is where to go on. */
+/* A jump to another block. True: p is where to go on. */
 static bool take_link(struct cpu *c, const struct range *r, const struct way_out *w, struct target *p)
 {
 	struct jit *j = c->jit.j;

@@ -108,7 +108,7 @@ struct tr {
 	struct cold cold[TR_EXITS];
 	unsigned ncold;
 	struct {
-		u8 *unknown, *busy;
+		struct jump jump;
 		struct site *site;
 	} lookup[TR_EXITS];
 	unsigned nlookup;

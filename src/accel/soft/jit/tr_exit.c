@@ -56,21 +56,12 @@ static void link(struct tr *t, int cc, s64 off)
 
 void tr_lookup(struct tr *t, struct site *s)
 {
-	size_t table = CPU_JIT(jc) + t->idx * sizeof(((struct jit_cpu *)0)->jc[0]);
 	unsigned n = t->nlookup++;
 
 	assert(n < ARRAY_SIZE(t->lookup));
-	t->lookup[n].site = s;
 	tr_flags_clobber(t);
-	as_mov32(&t->a, S2, S1);
-	as_alu_imm(&t->a, 0, 4, S2, (JC_SIZE - 1) * 2);                                  /* AND */
-	as_rm(&t->a, 1, 0x3b, S1, as_gs_index(table + offsetof(struct jc, tag), S2, 3)); /* CMP */
-	t->lookup[n].unknown = as_jcc_hole(&t->a, CC_NE);
-	as_test_gs32(&t->a, REQUEST);
-	t->lookup[n].busy = as_jcc_hole(&t->a, CC_NE);
-	as_alu_imm(&t->a, 1, 4, S1, -(s32)PAGE_SIZE);
-	as_st(&t->a, as_gs(CPU_JIT(vpage)), S1);
-	as_jmp_mem(&t->a, as_gs_index(table + offsetof(struct jc, host), S2, 3));
+	t->lookup[n].jump = glue_jump(&t->a, t->idx);
+	t->lookup[n].site = s;
 }
 
 /* A backward jump: flags to AX, then the look at the request word, whose way out is the link's stub. */
@@ -80,8 +71,63 @@ static void poll(struct tr *t)
 	as_test_gs32(&t->a, REQUEST);
 }
 
+/*
+ * To another page, whose distance is known. What is there now? TLB and link must agree about it:
+ *
+ *	mov  s1, gs:[vpage]
+ *	lea  s1, [s1 + distance]
+ *	mov  gs:[vpage], s1
+ *	mov  s2d, s1d
+ *	shr  s2d, 12
+ *	sub  s1, gs:[code + s2*8]
+ *	cmp  s1, page            ; of the target
+ *	jne  elsewhere
+ *	jmp  target
+ *
+ * A link is made in this order: the jump, then the page, which is never another one after that, because a
+ * CPU may stand between the two. Where the page turns out to vary, "elsewhere" becomes a lookup.
+ */
+static void cross(struct tr *t, s64 off)
+{
+	size_t code = CPU_TLB(t->idx == MMU_USER ? MMU_USER : MMU_KERNEL, code);
+	struct xit *x = new_exit(t, off & (PAGE_SIZE - 1));
+	struct as *a = &t->a;
+	u8 *busy = NULL;
+
+	if (!x)
+		return;
+	tr_flags_clobber(t);
+	tr_page_plus(t, S1, off & ~(s64)(PAGE_SIZE - 1));
+	as_st(a, as_gs(CPU_JIT(vpage)), S1);
+	if (off < 0) {
+		as_test_gs32(a, REQUEST);
+		busy = as_jcc_hole(a, CC_NE);
+	}
+	as_mov32(a, S2, S1);
+	as_shr32(a, S2, PAGE_SHIFT);
+	as_rm(a, 1, 0x2b, S1, as_gs_index(code, S2, 3)); /* SUB */
+	as_nops(a, -((u64)as_here(a) + 3 + 4) & 7);
+	as_rr(a, 1, 0x81, 7, S1); /* CMP */
+	as_32(a, CROSS_NEVER);
+	as_jcc_hole(a, CC_NE);
+	as_nops(a, 1);
+	as_jmp_hole(a);
+	x->hole = jit_place(t->j, as_here(a)) - 4;
+	x->flags = FLAGS_AX | XIT_CROSS;
+	t->cold[t->ncold - 1].busy = busy;
+}
+
+static bool crossable(s64 off)
+{
+	return off == (s32)off && linkable(off & (PAGE_SIZE - 1));
+}
+
 void tr_goto(struct tr *t, s64 off)
 {
+	if (!linkable(off) && crossable(off)) {
+		cross(t, off);
+		return;
+	}
 	if (!linkable(off)) {
 		tr_page_plus(t, S1, off);
 		tr_lookup(t, NULL);
@@ -185,17 +231,37 @@ static void emit_slow(struct tr *t, const struct slow *s)
 	as_jmp(&t->a, s->to);
 }
 
+static void point_at_stub(struct tr *t, u32 hole, const struct xit *x)
+{
+	if (!t->a.full)
+		put_le32(t->j->rw + hole, x->stub - (hole + 4));
+}
+
+/* An exit to another page: elsewhere than where the link leads, or an interruption. */
+static void emit_elsewhere(struct tr *t, const struct cold *k)
+{
+	point_at_stub(t, k->x->hole - CROSS_ELSE, k->x);
+	k->x->elsewhere = (u8)(jit_place(t->j, as_here(&t->a)) - k->x->stub);
+	if (k->busy)
+		as_bind(&t->a, k->busy);
+	as_ld(&t->a, S1, as_gs(CPU_JIT(vpage)));
+	if (k->x->off)
+		as_lea(&t->a, S1, as_at(S1, k->x->off));
+	as_jmp(&t->a, t->j->glue.jump[t->idx]);
+}
+
 static void emit_cold(struct tr *t, const struct cold *k)
 {
 	struct xit *x = k->x;
 
 	x->stub = jit_place(t->j, as_here(&t->a));
-	if (k->busy)
+	if (k->busy && !(x->flags & XIT_CROSS))
 		as_bind(&t->a, k->busy);
-	if (!t->a.full)
-		put_le32(t->j->rw + x->hole, x->stub - (x->hole + 4));
+	point_at_stub(t, x->hole, x);
 	as_imm(&t->a, S2, (u64)(uintptr_t)x);
 	as_jmp(&t->a, x->flags & FLAGS_AX ? t->j->glue.link_a : t->j->glue.link_h);
+	if (x->flags & XIT_CROSS)
+		emit_elsewhere(t, k);
 }
 
 void tr_finish(struct tr *t)
@@ -205,8 +271,8 @@ void tr_finish(struct tr *t)
 	for (unsigned n = 0; n < t->ncold; n++)
 		emit_cold(t, &t->cold[n]);
 	for (unsigned n = 0; n < t->nlookup; n++) {
-		as_bind(&t->a, t->lookup[n].unknown);
-		as_bind(&t->a, t->lookup[n].busy);
+		as_bind(&t->a, t->lookup[n].jump.unknown);
+		as_bind(&t->a, t->lookup[n].jump.busy);
 		as_imm(&t->a, S2, (u64)(uintptr_t)t->lookup[n].site);
 		as_jmp(&t->a, t->j->glue.lookup);
 	}
