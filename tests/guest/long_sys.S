@@ -10,6 +10,8 @@ main:
 	call	test_debug
 	call	test_smc
 	call	test_crossing
+	call	test_links
+	call	test_returns
 	call	test_interrupts
 	call	test_strings
 	call	test_descriptors
@@ -294,6 +296,139 @@ test_crossing:
 	TRY(13, 0, jmp *%rdx)
 	ret
 
+/* --- jumps to another page, which is another one each time --- */
+test_links:
+	movl	$0x000ffbe9, 0x3a010	/* jmp 0x3b010 */
+	movb	$0, 0x3a014
+	movl	$0xffeffbe9, 0x3c010	/* jmp 0x3b010 */
+	movb	$0xff, 0x3c014
+	movl	$0x000001b8, 0x3b010	/* mov $1, %eax; ret */
+	movw	$0xc300, 0x3b014
+	movl	$0x000002b8, 0x40010
+	movw	$0xc300, 0x40014
+	movl	$0x000003b8, 0x41010
+	movw	$0xc300, 0x41014
+	mov	$0x3a010, %r8
+	mov	$0x3c010, %r9
+	mov	$5, %ebp
+1:	movq	$0x3b007, PT + 0x3b * 8
+	invlpg	0x3b000
+	mov	$1, %ebx
+	call	both_jumps
+	movq	$0x40007, PT + 0x3b * 8
+	invlpg	0x3b000
+	inc	%ebx
+	call	both_jumps
+	movq	$0x41007, PT + 0x3b * 8
+	mov	%cr3, %rax
+	mov	%rax, %cr3
+	inc	%ebx
+	call	both_jumps
+	dec	%ebp
+	jnz	1b
+	/* the page is gone */
+	movq	$0, PT + 0x3b * 8
+	invlpg	0x3b000
+	TRY(14, 0x10, jmp *%r8)
+	cmpq	$0x3b010, frip
+	EXPECT(je)
+	CR2_IS(0x3b010)
+	TRY(14, 0x10, jmp *%r9)
+	cmpq	$0x3b010, frip
+	EXPECT(je)
+	movq	$0x3b007, PT + 0x3b * 8
+	mov	$1, %ebx
+both_jumps:
+	mov	$3, %ecx
+1:	call	*%r8
+	cmp	%ebx, %eax
+	EXPECT(je)
+	call	*%r9
+	cmp	%ebx, %eax
+	EXPECT(je)
+	dec	%ecx
+	jnz	1b
+	ret
+
+/* --- RET to what is no longer where the CALL was --- */
+test_returns:
+	/* the page has been exchanged by another one meanwhile */
+	movl	$0xe8028a41, 0x3a100	/* mov (%r10), %al; call exchange; mov $1, %eax; ret */
+	mov	$exchange, %eax
+	sub	$0x3a108, %eax
+	mov	%eax, 0x3a104
+	movl	$0x000001b8, 0x3a108
+	movw	$0xc300, 0x3a10c
+	mov	$0x3a100, %esi
+	mov	$0x42100, %edi
+	mov	$16, %ecx
+	rep movsb
+	movb	$2, 0x42109
+	mov	$0x3a100, %edx
+	mov	0x101000, %rax		/* 4 GiB further there is the same: another page in the same slot */
+	mov	%rax, 0x101020
+	mov	$0x3a000, %r10
+	call	exchange_often
+	movabs	$0x10003a000, %r10
+	call	exchange_often
+	/* the code behind the CALL has been rewritten meanwhile */
+	mov	$32, %ebp
+	mov	$32, %ebx
+1:	call	rewrite
+behind_call:
+	mov	$0, %eax
+	cmp	%ebx, %eax
+	EXPECT(je)
+	dec	%ebp
+	jnz	1b
+	/* the CALL's stack is another one, and its slot has been used by others */
+	mov	%rsp, %rbp
+	call	1f
+	jmp	2f
+1:	mov	(%rsp), %rax
+	sub	$8192, %rsp
+	mov	%rax, (%rsp)
+	call	3f
+	ret
+3:	ret
+2:	mov	%rbp, %rsp
+	/* to address 0, where no CALL ever was */
+	movl	$0x000009b8, 0
+	movw	$0xc300, 4
+	mov	%cr3, %rax
+	mov	%rax, %cr3
+	pushq	$1f
+	pushq	$0
+	ret
+1:	cmp	$9, %eax
+	EXPECT(je)
+	ret
+exchange_often:
+	mov	$1, %ebx
+	mov	$32, %ebp
+1:	test	$3, %ebp		/* now and then: between, it becomes used to the way */
+	jnz	2f
+	xor	$3, %ebx
+2:	call	*%rdx
+	cmp	%ebx, %eax
+	EXPECT(je)
+	dec	%ebp
+	jnz	1b
+	ret
+exchange:
+	test	$3, %ebp
+	jnz	1f
+	xorq	$(0x3a007 ^ 0x42007), PT + 0x3a * 8
+	invlpg	0x3a000
+1:	ret
+	.balign	4096			/* what is rewritten is not near what writes */
+rewrite:
+	test	$3, %ebp
+	jnz	1f
+	mov	%ebp, %ebx
+	mov	%ebp, behind_call + 1
+1:	ret
+
 /* --- external interrupts --- */
 test_interrupts:
 	GATE(0x41, on_irq, 0x8e, 0)
@@ -327,6 +462,39 @@ test_interrupts:
 	pushf
 	orl	$0x200, (%rsp)
 	popf				/* no shadow */
+	nop
+	cmpq	$1, irqs
+	EXPECT(je)
+	/* one that waits through loops and calls, until IRET lets it in */
+	cli
+	movq	$0, irqs
+	mov	$0x41, %al
+	out	%al, $0xf2
+	mov	$100, %ecx
+1:	call	2f
+	dec	%ecx
+	jnz	1b
+	cmpq	$0, irqs
+	EXPECT(je)
+	mov	%rsp, %rax
+	pushq	$KDATA
+	push	%rax
+	pushq	$0x202
+	pushq	$KCODE
+	pushq	$3f
+	iretq
+2:	ret
+3:	nop
+	cmpq	$1, irqs
+	EXPECT(je)
+	/* and until STI does, after it was there before another one */
+	cli
+	movq	$0, irqs
+	mov	$0x41, %al
+	out	%al, $0xf2
+	mov	$10, %ecx
+1:	loop	1b
+	sti
 	nop
 	cmpq	$1, irqs
 	EXPECT(je)

@@ -129,16 +129,17 @@ struct jit;
 #define JIT_FSAVE 108
 #define JIT_WINDOWS 24
 #define JC_NIDX 3 /* MMU_KERNEL, MMU_KERNEL_AC, MMU_USER */
+#define RS_SIZE 512u
 struct jit_cpu {
 	struct jit *j;
-	u64 self;      /* address of struct cpu */
-	u64 vpage;     /* address of the page that executes, in the guest's view */
-	u64 host_rsp;  /* stack of the C code that entered translated code */
-	u64 target;    /* where to enter */
-	u64 ptr, aux;  /* what an exit says: a record, a guest address */
-	u64 tmp, tmp2; /* inside one instruction */
+	u64 self;             /* address of struct cpu */
+	u64 vpage;            /* address of the page that executes, in the guest's view */
+	u64 host_rsp;         /* stack of the C code that entered translated code */
+	u64 target;           /* where to enter */
+	u64 ptr, aux;         /* what an exit says: a record, a guest address */
+	u64 tmp, tmp2;        /* inside one instruction */
 	u64 win[JIT_WINDOWS]; /* inside one block: host - guest addresses */
-	u32 ax;        /* arithmetic flags as LAHF and SETO AL leave them */
+	u32 ax;               /* arithmetic flags as LAHF and SETO AL leave them */
 	u32 host_mxcsr;
 	u32 inside;            /* atomic: executes translated code */
 	u32 epoch;             /* atomic: counts exits from it */
@@ -152,6 +153,12 @@ struct jit_cpu {
 	struct shadow *shadow; /* its copies (jit/shadow.h) */
 	u8 fsave[JIT_FSAVE];
 	u32 jc_key[JC_NIDX];
+	/* Where CALLs will return to, by the place of the return address in the stack; its own thread's. */
+	struct jit_rs {
+		u64 tag[RS_SIZE]; /* guest address */
+		u64 host[RS_SIZE];
+	} rs[JC_NIDX];
+	u32 rs_stale;                       /* atomic: another thread wants it to be emptied */
 	u64 jc_used[JC_NIDX][JC_SIZE / 64]; /* entries that are not empty */
 	struct jc {
 		u64 tag; /* guest address */

@@ -189,6 +189,8 @@ static void bloom_set(u64 *bloom, u64 lin, unsigned shift)
 
 static void drop_page(struct cpu *c, u64 lin, u32 pcid)
 {
+	if (c->jit.j)
+		jit_unmapped(c);
 	for (unsigned i = 0; i < MMU_NIDX; i++) {
 		unsigned n = tlb_slot(lin);
 

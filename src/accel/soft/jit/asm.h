@@ -76,6 +76,11 @@ static inline struct as_mem as_gs_index(size_t off, unsigned index, unsigned sca
 	        .base = NOREG, .index = (u8)index, .scale = (u8)scale, .gs = true, .disp = (s32)off};
 }
 
+static inline struct as_mem as_gs_base(size_t off, unsigned base)
+{
+	return (struct as_mem){.base = (u8)base, .index = NOREG, .gs = true, .disp = (s32)off};
+}
+
 /* ModRM, SIB and displacement of a memory operand (SDM vol. 2, 2.1.5). */
 static inline void as_modrm_mem(struct as *a, unsigned reg, struct as_mem m)
 {

@@ -182,7 +182,8 @@ struct tb *jit_tb_at(struct jit *j, const u8 *pc)
 
 /* --- links --- */
 
-/* A displacement. One store inside 8 bytes: a CPU that jumps meanwhile goes to the old or to the new place. */
+/* A displacement. One store inside 8 bytes: a CPU that jumps meanwhile goes to the old or to the new place.
+ */
 static void point(struct jit *j, place hole, place to)
 {
 	__atomic_store_n((u32_any *)(void *)(j->rw + hole), to - (hole + 4), __ATOMIC_RELEASE);
@@ -209,14 +210,20 @@ static void cross_open(struct jit *j, struct xit *x, const struct tb *target)
 	__atomic_store_n(page, (u32)cross_page(target->gpa), __ATOMIC_RELEASE);
 }
 
+/* An exit inside a page may be taken later, by a RET, when another page is there. */
+static bool may_lead_to(struct jit *j, struct xit *x, const struct tb *target)
+{
+	if (x->flags & XIT_CROSS)
+		return cross_to(j, x, target);
+	return jit_tb(j, x->src)->gpa >> PAGE_SHIFT == target->gpa >> PAGE_SHIFT;
+}
+
 void jit_link(struct jit *j, struct xit *x, struct tb *target)
 {
 	unsigned flags = x->flags & target->prefers ? target->prefers : x->flags;
 
-	if ((x->flags & XIT_CROSS) && !cross_to(j, x, target))
-		return;
-	if (x->target || target->dead || jit_tb(j, x->src)->dead || !tb_checked(j, target) ||
-	        !tb_checked(j, jit_tb(j, x->src)))
+	if (!may_lead_to(j, x, target) || x->target || target->dead || jit_tb(j, x->src)->dead ||
+	        !tb_checked(j, target) || !tb_checked(j, jit_tb(j, x->src)))
 		return;
 	x->target = jit_ref(j, target);
 	x->next_in = target->in;
@@ -242,12 +249,22 @@ static void unhash(struct jit *j, struct tb *b)
 		__atomic_store_n(at, b->hash_next, __ATOMIC_RELEASE);
 }
 
-/* Forget all targets of indirect branches: some of them are dead. */
+/*
+ * Forget all targets of indirect branches: some of them are dead. What CALLs have left is its CPU's own,
+ * which looks at the request word before it uses that.
+ */
 static void forget_lookups(struct jit *j)
 {
-	for (unsigned n = 0; n < j->ncpus; n++)
-		for (unsigned idx = 0; j->cpus[n] && idx < JC_NIDX; idx++)
-			jc_clear(j->cpus[n], idx);
+	for (unsigned n = 0; n < j->ncpus; n++) {
+		struct cpu *c = j->cpus[n];
+
+		for (unsigned idx = 0; c && idx < JC_NIDX; idx++)
+			jc_clear(c, idx);
+		if (!c)
+			continue;
+		__atomic_store_n(&c->jit.rs_stale, 1, __ATOMIC_SEQ_CST);
+		__atomic_fetch_or(&c->request, CPU_REQ_SYNC, __ATOMIC_SEQ_CST);
+	}
 }
 
 static void kill(struct jit *j, struct tb *b)
@@ -357,6 +374,18 @@ void jc_clear(struct cpu *c, unsigned idx)
 	}
 }
 
+static void fill(u64 *p, u64 v, u64 n)
+{
+	__asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(v) : "memory");
+}
+
+/* Tag 0 fits an address, too, but leads nowhere. */
+void rs_clear(struct cpu *c, unsigned idx)
+{
+	fill(c->jit.rs[idx].tag, 0, RS_SIZE);
+	fill(c->jit.rs[idx].host, (u64)c->jit.j->glue.nowhere, RS_SIZE);
+}
+
 /*
  * The tag is written before the record of it. So who clears the table either finds the record and drops the
  * tag, or came too early; then the block that it came for is seen to be dead here.
@@ -417,9 +446,19 @@ static void prune(struct cpu *c, unsigned idx)
 	}
 }
 
+/*
+ * A translation is no longer true. CALLs on its page may have left where they will return to even after the
+ * page lost its tag to another one, so this does not depend on tags.
+ */
+void jit_unmapped(struct cpu *c)
+{
+	__atomic_store_n(&c->jit.rs_stale, 1, __ATOMIC_RELAXED);
+}
+
 /* The TLB has lost execute tags. */
 void jit_forget(struct cpu *c)
 {
+	jit_unmapped(c);
 	for (unsigned idx = 0; idx < JC_NIDX; idx++)
 		prune(c, idx);
 }

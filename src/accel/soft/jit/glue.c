@@ -212,21 +212,42 @@ static void emit_find(struct jit *j, struct as *a)
 	as_jmp(a, leave);
 }
 
-struct jump glue_jump(struct as *a, unsigned idx)
+/* S1 is compared with the tag; if that is it, the page becomes the one that executes. */
+static struct jump jump_if(struct as *a, struct as_mem tag, struct as_mem host)
 {
-	size_t table = CPU_JIT(jc) + idx * sizeof(((struct jit_cpu *)0)->jc[0]);
 	struct jump out;
 
-	as_mov32(a, S2, S1);
-	as_alu_imm(a, 0, AS_AND, S2, (JC_SIZE - 1) * 2);
-	as_rm(a, 1, 0x3b, S1, as_gs_index(table + offsetof(struct jc, tag), S2, 3)); /* CMP */
+	as_rm(a, 1, 0x3b, S1, tag); /* CMP */
 	out.unknown = as_jcc_hole(a, CC_NE);
 	as_test_gs32(a, offsetof(struct cpu, request));
 	out.busy = as_jcc_hole(a, CC_NE);
 	as_alu_imm(a, 1, AS_AND, S1, -(s32)PAGE_SIZE);
 	as_st(a, as_gs(CPU_JIT(vpage)), S1);
-	as_jmp_mem(a, as_gs_index(table + offsetof(struct jc, host), S2, 3));
+	as_jmp_mem(a, host);
 	return out;
+}
+
+struct jump glue_jump(struct as *a, unsigned idx)
+{
+	size_t table = CPU_JIT(jc) + idx * sizeof(((struct jit_cpu *)0)->jc[0]);
+
+	as_mov32(a, S2, S1);
+	as_alu_imm(a, 0, AS_AND, S2, (JC_SIZE - 1) * 2);
+	return jump_if(a, as_gs_index(table + offsetof(struct jc, tag), S2, 3),
+	        as_gs_index(table + offsetof(struct jc, host), S2, 3));
+}
+
+void glue_rs_slot(struct as *a, unsigned reg)
+{
+	as_mov32(a, reg, RSP);
+	as_alu_imm(a, 0, AS_AND, reg, (RS_SIZE - 1) * 8);
+}
+
+struct jump glue_return(struct as *a, unsigned idx, s32 bytes)
+{
+	glue_rs_slot(a, S2);
+	as_lea(a, RSP, as_at(RSP, bytes));
+	return jump_if(a, as_gs_base(CPU_RS(idx, tag), S2), as_gs_base(CPU_RS(idx, host), S2));
 }
 
 /* A jump that is no instruction's: nobody can be blamed for its target. */
@@ -238,6 +259,15 @@ static void emit_jump(struct jit *j, struct as *a, unsigned idx)
 	out = glue_jump(a, idx);
 	as_bind(a, out.unknown);
 	as_bind(a, out.busy);
+	as_imm(a, S2, 0);
+	as_jmp(a, j->glue.lookup);
+}
+
+/* No CALL has been here, and RET goes to address 0. */
+static void emit_nowhere(struct jit *j, struct as *a)
+{
+	j->glue.nowhere = as_here(a);
+	as_imm(a, S1, 0);
 	as_imm(a, S2, 0);
 	as_jmp(a, j->glue.lookup);
 }
@@ -255,6 +285,7 @@ void glue_emit(struct jit *j)
 	j->glue.x87 = emit_exit(&a, EXIT_X87, leave, NULL);
 	emit_miss(j, &a);
 	emit_find(j, &a);
+	emit_nowhere(j, &a);
 	for (unsigned idx = 0; idx < JC_NIDX; idx++)
 		emit_jump(j, &a, idx);
 	assert(!a.full);

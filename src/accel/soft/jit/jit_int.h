@@ -46,6 +46,9 @@ static inline unsigned host_reg(unsigned guest)
 #define CPU_TLB(idx, field)                                                                                  \
 	(offsetof(struct cpu, tlb) + (size_t)(idx) * sizeof(struct tlb) + offsetof(struct tlb, field))
 
+#define CPU_RS(idx, field)                                                                                   \
+	(CPU_JIT(rs) + (size_t)(idx) * sizeof(struct jit_rs) + offsetof(struct jit_rs, field))
+
 static_assert(offsetof(struct cpu, tlb) + sizeof(struct tlb) * MMU_NIDX < 0x7fffffff, "disp32 reaches");
 static_assert(REG_ZERO == 16, "guest numbers 0..15 are registers");
 
@@ -133,10 +136,11 @@ struct glue {
 	u8 *enter;           /* int enter(void): to jit.target; returns enum exit_kind */
 	u8 *link_h, *link_a; /* r11: struct xit */
 	u8 *site_h, *site_a; /* r11: struct site */
-	u8 *x87;    /* r11: struct site: load the unit, then go on at its retry address; flags in AX */
-	u8 *lookup; /* r10: guest address; r11: struct site of the branch, or 0 */
+	u8 *x87;           /* r11: struct site: load the unit, then go on at its retry address; flags in AX */
+	u8 *lookup;        /* r10: guest address; r11: struct site of the branch, or 0 */
+	u8 *nowhere;       /* what rs[].host leads to that has not been set; its tag is 0 */
 	u8 *jump[JC_NIDX]; /* r10: guest address: by the table of branch targets; flags in AX */
-	u8 *miss;   /* r10: guest address, r11: struct site; flags in AX */
+	u8 *miss;          /* r10: guest address, r11: struct site; flags in AX */
 };
 
 enum exit_kind { EXIT_LINK, EXIT_SITE, EXIT_LOOKUP, EXIT_X87 };
@@ -221,6 +225,7 @@ void jit_flush(struct jit *j, struct cpu *self); /* lock held */
 struct tb *jit_tb_at(struct jit *j, const u8 *pc);
 void jit_drop(struct jit *j, struct tb *b); /* lock held */
 void jc_clear(struct cpu *c, unsigned idx);
+void rs_clear(struct cpu *c, unsigned idx);
 void jc_learn(struct cpu *c, u64 va, const struct tb *b); /* execute tags for its code are there */
 u64 jit_find_target(struct cpu *c, u64 va);
 
@@ -275,6 +280,9 @@ struct jump {
 	u8 *unknown, *busy; /* holes: the table does not have it; there is a request */
 };
 struct jump glue_jump(struct as *a, unsigned idx);
+/* RET to S1, which has been read from RSP, and drops so many bytes: by what its CALL has left. */
+struct jump glue_return(struct as *a, unsigned idx, s32 bytes);
+void glue_rs_slot(struct as *a, unsigned reg); /* offset in rs[].tag and .host for RSP; destroys flags */
 
 /* translate.c: lock held. NULL: see jit.why. gpa2: the page that the first instruction crosses into. */
 #define JIT_ONE_PAGE (~0ull)

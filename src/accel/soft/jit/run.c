@@ -112,6 +112,8 @@ int jit_attach(struct jit *j, struct cpu *c)
 		c->jit.jc[idx][0].tag = 2; /* slot 0 is empty: no address of its */
 	mmu_forget(c);                     /* tags of the time before may grant writes to code */
 	c->jit.j = j;
+	for (unsigned idx = 0; idx < JC_NIDX; idx++)
+		rs_clear(c, idx);
 	pthread_mutex_lock(&j->lock);
 	j->cpus[c->id] = c;
 	j->ncpus = MAX(j->ncpus, c->id + 1);
@@ -231,22 +233,39 @@ static void learn(struct cpu *c, u64 rip, const struct target *p)
 
 /* --- in and out --- */
 
-/* After a flush of the cache, or in another mode, the table of branch targets is of no use. */
+static bool take_stale(struct cpu *c)
+{
+	return unlikely(__atomic_load_n(&c->jit.rs_stale, __ATOMIC_SEQ_CST)) &&
+	       __atomic_exchange_n(&c->jit.rs_stale, 0, __ATOMIC_SEQ_CST);
+}
+
+static void forget_targets(struct cpu *c, unsigned idx)
+{
+	jc_clear(c, idx);
+	rs_clear(c, idx);
+}
+
+/*
+ * After a flush of the cache, or in another mode, the tables of branch targets are of no use; what CALLs have
+ * left neither, after a block died.
+ */
 static void refresh(struct cpu *c, u64 gen)
 {
 	u32 key = jit_key(c), idx = c->mmu_idx;
+	bool other = c->jit.gen != gen;
 
-	if (unlikely(c->jit.gen != gen)) {
+	if (take_stale(c))
 		for (unsigned n = 0; n < JC_NIDX; n++)
-			jc_clear(c, n);
-		c->jit.gen = gen;
-	}
+			rs_clear(c, n);
+	for (unsigned n = 0; unlikely(other) && n < JC_NIDX; n++)
+		forget_targets(c, n);
+	c->jit.gen = gen;
 	/* STAC and CLAC go from one of the kernel's tables to the other without coming here. */
 	for (unsigned n = idx == MMU_USER ? MMU_USER : MMU_KERNEL; n <= MAX(idx, (u32)MMU_KERNEL_AC); n++) {
 		u32 want = (key & 0xffff) | n << 16;
 
 		if (unlikely(c->jit.jc_key[n] != want)) {
-			jc_clear(c, n);
+			forget_targets(c, n);
 			c->jit.jc_key[n] = want;
 		}
 	}

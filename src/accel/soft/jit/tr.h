@@ -110,6 +110,7 @@ struct tr {
 	struct {
 		struct jump jump;
 		struct site *site;
+		bool returns;
 	} lookup[TR_EXITS];
 	unsigned nlookup;
 	struct site no_site; /* stands for one that does not fit */
@@ -198,6 +199,8 @@ void tr_string(struct tr *t);
 void tr_goto(struct tr *t, s64 off); /* to an offset in the page or outside of it */
 void tr_goto_cond(struct tr *t, unsigned cc, s64 off);
 void tr_lookup(struct tr *t, struct site *s); /* to the guest address in S1 */
+void tr_remember(struct tr *t); /* a CALL has put its return address, which is in S2, on the stack */
+void tr_return(struct tr *t, s32 bytes, struct site *s); /* to S1, read from the stack; drops so many bytes */
 void tr_x87(struct tr *t); /* the unit is to hold the guest's state; destroys flags unless it is known to */
 void tr_callout(struct tr *t);
 struct site *tr_callout_site(struct tr *t);                      /* for tr_callout_when */

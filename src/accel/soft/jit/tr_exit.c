@@ -2,9 +2,10 @@
  * How a block is left.
  *
  * To a fixed place in the same page: a jump that is patched when its target has been translated. The
- * page is the same physical page however it is mapped, so the link holds for every address space.
- * Everything else goes by guest address: a lookup in the CPU's table of branch targets (cpu.h, jc_*), whose
- * entries are only as old as the TLB's.
+ * page is the same physical page however it is mapped, so the link holds for every address space. To a
+ * fixed distance in another page: the same, when the TLB says that the link's page is there.
+ * RET goes where the CPU's CALLs have said (jit.rs), everything else by guest address: a lookup in the CPU's
+ * table of branch targets (cpu.h, jc_*), whose entries are only as old as the TLB's.
  *
  * Loops must notice requests: backward jumps and lookups look at the request word.
  */
@@ -60,8 +61,43 @@ void tr_lookup(struct tr *t, struct site *s)
 
 	assert(n < ARRAY_SIZE(t->lookup));
 	tr_flags_clobber(t);
+	t->lookup[n].returns = false;
 	t->lookup[n].jump = glue_jump(&t->a, t->idx);
 	t->lookup[n].site = s;
+}
+
+/*
+ * A CALL leaves in jit.rs where it will return to: the host's code of what follows, which is an exit of this
+ * block like others, but for its hole, the displacement of a LEA.
+ */
+void tr_remember(struct tr *t)
+{
+	struct as *a = &t->a;
+	s64 off = tr_next_off(tr_insn(t));
+	struct xit *x = linkable(off) ? new_exit(t, off) : NULL;
+
+	if (!x)
+		return;
+	tr_flags_clobber(t);
+	glue_rs_slot(a, S1);
+	as_st(a, as_gs_base(CPU_RS(t->idx, tag), S1), S2);
+	align_hole(t, 3);
+	as_bytes(a, "\x4c\x8d\x1d", 3); /* LEA R11, [RIP + disp32] */
+	as_32(a, 0);
+	x->hole = jit_place(t->j, as_here(a)) - 4;
+	x->flags = FLAGS_AX;
+	as_st(a, as_gs_base(CPU_RS(t->idx, host), S1), S2);
+}
+
+void tr_return(struct tr *t, s32 bytes, struct site *s)
+{
+	unsigned n = t->nlookup++;
+
+	assert(n < ARRAY_SIZE(t->lookup));
+	tr_flags_clobber(t);
+	t->lookup[n].jump = glue_return(&t->a, t->idx, bytes);
+	t->lookup[n].site = s;
+	t->lookup[n].returns = true;
 }
 
 /* A backward jump: flags to AX, then the look at the request word, whose way out is the link's stub. */
@@ -264,16 +300,28 @@ static void emit_cold(struct tr *t, const struct cold *k)
 		emit_elsewhere(t, k);
 }
 
+static void bind_both(struct tr *t, struct jump j)
+{
+	as_bind(&t->a, j.unknown);
+	as_bind(&t->a, j.busy);
+}
+
+/* A RET that finds nothing in jit.rs looks into the table of branch targets before C does. */
+static void emit_unknown(struct tr *t, unsigned n)
+{
+	bind_both(t, t->lookup[n].jump);
+	if (t->lookup[n].returns)
+		bind_both(t, glue_jump(&t->a, t->idx));
+	as_imm(&t->a, S2, (u64)(uintptr_t)t->lookup[n].site);
+	as_jmp(&t->a, t->j->glue.lookup);
+}
+
 void tr_finish(struct tr *t)
 {
 	for (unsigned n = 0; n < t->nslow; n++)
 		emit_slow(t, &t->slow[n]);
 	for (unsigned n = 0; n < t->ncold; n++)
 		emit_cold(t, &t->cold[n]);
-	for (unsigned n = 0; n < t->nlookup; n++) {
-		as_bind(&t->a, t->lookup[n].jump.unknown);
-		as_bind(&t->a, t->lookup[n].jump.busy);
-		as_imm(&t->a, S2, (u64)(uintptr_t)t->lookup[n].site);
-		as_jmp(&t->a, t->j->glue.lookup);
-	}
+	for (unsigned n = 0; n < t->nlookup; n++)
+		emit_unknown(t, n);
 }

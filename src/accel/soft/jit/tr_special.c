@@ -334,6 +334,7 @@ static void do_call(struct tr *t)
 	tr_page_plus(t, S2, (s32)tr_next_off(tr_insn(t)));
 	as_st(&t->a, m, S2);
 	drop(t, -8);
+	tr_remember(t);
 	if (is_imm(o)) {
 		tr_goto(t, target_off(t));
 	} else {
@@ -362,8 +363,7 @@ static void go_back(struct tr *t)
 {
 	s32 bytes = 8 + (is_imm(operand(t, 0)) ? (s32)(tr_insn(t)->i.imm & 0xffff) : 0);
 
-	drop(t, bytes);
-	tr_lookup(t, branch_site(t, -bytes));
+	tr_return(t, bytes, branch_site(t, -bytes));
 }
 
 /* JRCXZ, JECXZ, LOOP: their displacement has 8 bits, so they jump around a jump. */
