@@ -49,7 +49,8 @@ static int count_step(struct grub *g)
 
 static int count_loop(struct grub *g)
 {
-	return ++g->loops <= GRUB_LOOPS_MAX ? 0 : err_set(g->r->e, -E2BIG, "grub.cfg does not come to an end");
+	return ++g->loops <= GRUB_LOOPS_MAX ? 0
+	                                    : err_set(g->r->e, -E2BIG, "grub.cfg does not come to an end");
 }
 
 /* --- compound commands --- */

@@ -177,12 +177,18 @@ def test_disk_boots_and_again_with_another_kernel(files, tmp_path):
 
 
 def test_kexec_inside_images(files):
-    """The kernel from a GPT disk, which the machine has as a SATA disk, through a link; the initrd from a CD."""
-    machine = start("-s", f"4,ahci-hd,{files}/gpt", "-f",
+    """The kernel from a GPT disk, through a link; the initrd from a CD. When the
+    machine starts again the link leads to another kernel."""
+    machine = start("--on-reboot=restart", "-s", f"4,virtio-blk,{files}/gpt", "-f",
                     f"kexec,{files}/gpt:/vmlinuz,{files}/cd.iso:/casper/initrd,console=ttyS0 its=own")
     try:
         machine.shell()
         assert machine.run("cat /proc/cmdline").strip() == "console=ttyS0 its=own"
+        machine.run("mount -t ext4 /dev/vda2 /mnt && cd /mnt && mv boot/vmlinuz-1 boot/vmlinuz-new && "
+                    "ln -sf boot/vmlinuz-new vmlinuz && cd / && umount /mnt")
+        machine.child.sendline("reboot -f")
+        machine.shell()
+        machine.run("mount -t ext4 /dev/vda2 /mnt && mv /mnt/boot/vmlinuz-new /mnt/boot/vmlinuz-1 && umount /mnt")
         assert machine.leave("poweroff -f") == 1
     finally:
         machine.kill()
