@@ -72,6 +72,7 @@ static const int disk[] = {
         SCMP_SYS(fcntl),
         SCMP_SYS(fdatasync),
         SCMP_SYS(fstat),
+        SCMP_SYS(fstatfs),
         SCMP_SYS(fsync),
         SCMP_SYS(ftruncate),
         SCMP_SYS(ioctl),

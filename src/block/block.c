@@ -89,6 +89,12 @@ int block_extent(struct block *b, u64 off, u64 *len, bool *data)
 	return b->ops->extent ? b->ops->extent(b, off, len, data) : 0;
 }
 
+void block_idle(struct block *b)
+{
+	if (b->ops->idle)
+		b->ops->idle(b);
+}
+
 int block_refresh(struct block *b)
 {
 	return b->ops->refresh ? b->ops->refresh(b) : 0;

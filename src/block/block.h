@@ -40,6 +40,8 @@ struct block_ops {
 	int (*refresh)(struct block *b);
 	/* Makes the disk larger, a multiple of logical; what is new reads as zeros. NULL: it cannot. */
 	int (*grow)(struct block *b, u64 size);
+	/* Nobody has asked for anything for a while: what is held to be faster may go. NULL: nothing is. */
+	void (*idle)(struct block *b);
 	/* Flushes and frees b (also when it fails). No other call is running. */
 	int (*close)(struct block *b);
 };
@@ -81,4 +83,5 @@ int block_extent(struct block *b, u64 off, u64 *len, bool *data);
 int block_refresh(struct block *b);
 /* The disk gets at least this size: -EINVAL for one that is smaller or no multiple of its sectors. */
 int block_grow(struct block *b, u64 size);
+void block_idle(struct block *b);
 int block_close(struct block *b); /* NULL is fine */

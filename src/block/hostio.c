@@ -10,9 +10,11 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #define DIRECT_ALIGN 4096u /* enough for every file system and device that we know */
@@ -76,6 +78,11 @@ static int host_reserve(const struct host_io *io, int fd, u64 size)
 	return host_fallocate(fd, 0, 0, size);
 }
 
+static int host_ahead(const struct host_io *io, int fd, u64 off, u64 len)
+{
+	return host_fallocate(fd, FALLOC_FL_KEEP_SIZE, off, len);
+}
+
 static int stat_device(int fd, struct host_stat *st)
 {
 	int logical = 512;
@@ -93,6 +100,13 @@ static int stat_device(int fd, struct host_stat *st)
 	return 0;
 }
 
+/* btrfs does not compress what is written into reserved storage, nor anything else in that file then. */
+static bool takes_ahead(int fd)
+{
+	struct statfs fs;
+	return fstatfs(fd, &fs) == 0 && fs.f_type != BTRFS_SUPER_MAGIC;
+}
+
 static int host_stat(const struct host_io *io, int fd, struct host_stat *out)
 {
 	struct stat st;
@@ -104,6 +118,7 @@ static int host_stat(const struct host_io *io, int fd, struct host_stat *out)
 	        .dev = st.st_dev,
 	        .ino = st.st_ino,
 	        .regular = S_ISREG(st.st_mode)};
+	out->ahead = out->regular && takes_ahead(fd);
 	return S_ISBLK(st.st_mode) ? stat_device(fd, out) : 0;
 }
 
@@ -192,6 +207,7 @@ static const struct host_io_ops host_ops = {
         .punch = host_punch,
         .zero = host_zero,
         .reserve = host_reserve,
+        .ahead = host_ahead,
         .stat = host_stat,
         .extent = host_extent,
         .rename = host_rename,

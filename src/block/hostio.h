@@ -21,6 +21,7 @@ struct host_stat {
 	u64 dev, ino;
 	bool device;  /* a block device */
 	bool regular; /* a regular file */
+	bool ahead;   /* storage behind the end costs nothing but itself (see ahead below) */
 };
 
 struct host_io_ops {
@@ -30,6 +31,7 @@ struct host_io_ops {
 	ssize_t (*preadv)(const struct host_io *io, int fd, const struct iovec *iov, int n, u64 off);
 	ssize_t (*pwritev)(const struct host_io *io, int fd, const struct iovec *iov, int n, u64 off);
 	int (*datasync)(const struct host_io *io, int fd);
+	/* Also gives back what is reserved behind the new end, when the size stays as it is, too. */
 	int (*truncate)(const struct host_io *io, int fd, u64 size);
 	/* Frees the storage of a range, which reads as zeros then; the size stays. */
 	int (*punch)(const struct host_io *io, int fd, u64 off, u64 len);
@@ -37,6 +39,8 @@ struct host_io_ops {
 	int (*zero)(const struct host_io *io, int fd, u64 off, u64 len);
 	/* Storage for [0, size) is there; the size becomes at least size. */
 	int (*reserve)(const struct host_io *io, int fd, u64 size);
+	/* Storage for [off, off + len) is there, or for a part of it (-ENOSPC); the size stays. */
+	int (*ahead)(const struct host_io *io, int fd, u64 off, u64 len);
 	int (*stat)(const struct host_io *io, int fd, struct host_stat *st);
 	/* As block_ops.extent: data or hole at off (off < size). */
 	int (*extent)(const struct host_io *io, int fd, u64 off, u64 *len, bool *data);

@@ -426,7 +426,8 @@ static int build_sparse(struct opening *o, struct block **out)
 	        .fd = o->fd,
 	        .lut_fd = o->lut_fd,
 	        .align = o->align,
-	        .ro = reads_only(o)};
+	        .ro = reads_only(o),
+	        .eager = o->flags & IMAGE_EAGER};
 	int r = sparse_create(out, &c, o->e);
 	/* the layer's in any case */
 	for (u32 i = 0; i < o->g.nseg; i++)

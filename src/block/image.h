@@ -64,6 +64,7 @@ enum image_open_flags {
 	IMAGE_CREATE = BIT(0), /* a missing image is created when size= is given */
 	IMAGE_QUIET = BIT(1),  /* no progress, no warnings */
 	IMAGE_LOOK = BIT(2),   /* changes nothing: a read-only layer, -ENODATA for what would be created */
+	IMAGE_EAGER = BIT(3),  /* for tests: reserves storage ahead from the first sector on */
 };
 
 /*

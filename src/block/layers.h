@@ -29,6 +29,7 @@ struct sparse_config {
 	int lut_fd;
 	u32 align; /* direct I/O on segments, or 0 */
 	bool ro;
+	bool eager; /* reserves storage ahead from the first sector on */
 };
 /*
  * Replays and starts the journal (unless ro), checks tables of up to 64 MiB for damage: -EUCLEAN with the

@@ -4,7 +4,8 @@
  * work.
  *
  * A pool that has been idle for a second after writes flushes the disk by itself: that bounds what
- * a power cut can take from guests that never flush, and lets the sparse layer free what was discarded.
+ * a power cut can take from guests that never flush, and lets the sparse layer free what was discarded, and
+ * what it has reserved.
  */
 #include "block/queue.h"
 
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define IDLE_FLUSH_S 1
+#define IDLE_S 1
 
 struct block_queue {
 	struct block *b;
@@ -29,9 +30,10 @@ struct block_queue {
 	unsigned nthreads, max;
 	unsigned peak;
 	bool through, stop;
-	bool unflushed;  /* something was written since the last flush */
-	bool idle_flush; /* a thread is at it */
-	bool confined;   /* the first thread is, and so are those that come from it */
+	bool unflushed; /* something was written since the last flush */
+	bool restless;  /* ... since the disk was idle */
+	bool resting;   /* a thread is at it */
+	bool confined;  /* the first thread is, and so are those that come from it */
 	pthread_t thread[];
 };
 
@@ -59,29 +61,32 @@ static struct block_req *take(struct block_queue *q)
 	return r;
 }
 
-/* The lock is held, there is nothing to do, this thread has waited for IDLE_FLUSH_S. */
-static void flush_when_idle(struct block_queue *q)
+/* The lock is held, there is nothing to do, this thread has waited for IDLE_S. */
+static void rest(struct block_queue *q)
 {
-	if (!q->unflushed || q->running || q->idle_flush || q->stop)
+	if (!q->restless || q->running || q->resting || q->stop)
 		return;
-	q->unflushed = false;
-	q->idle_flush = true;
+	bool flush = q->unflushed;
+	q->unflushed = q->restless = false;
+	q->resting = true;
 	pthread_mutex_unlock(&q->lock);
-	block_flush(q->b); /* a failure stays in the layer: the guest's next flush hears of it */
+	block_idle(q->b);
+	if (flush)
+		block_flush(q->b); /* a failure stays in the layer: the guest's next flush hears of it */
 	pthread_mutex_lock(&q->lock);
-	q->idle_flush = false;
+	q->resting = false;
 }
 
 static void wait_for_work(struct block_queue *q)
 {
 	q->sleeping++;
-	if (q->unflushed) {
+	if (q->restless) {
 		struct timespec t;
 		clock_gettime(CLOCK_MONOTONIC, &t);
-		t.tv_sec += IDLE_FLUSH_S;
+		t.tv_sec += IDLE_S;
 		if (pthread_cond_timedwait(&q->work, &q->lock, &t) == ETIMEDOUT && !q->head) {
 			q->sleeping--;
-			flush_when_idle(q);
+			rest(q);
 			return;
 		}
 	} else {
@@ -98,6 +103,7 @@ static void finish(struct block_queue *q, struct block_req *r, bool through)
 	r->done(r); /* r is the submitter's again */
 	pthread_mutex_lock(&q->lock);
 	q->unflushed |= writes && !through;
+	q->restless |= writes;
 	if (--q->running == 0 && !q->head)
 		pthread_cond_broadcast(&q->quiet);
 }

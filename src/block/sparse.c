@@ -70,6 +70,14 @@ static void advance(struct piece *p, u64 n)
 
 typedef int (*segment_fn)(struct piece *p);
 
+/* A full host may have a little left when nothing is reserved. fn goes on where it failed. */
+static int write_part(struct piece *p, segment_fn fn)
+{
+	u64 before = __atomic_load_n(&p->s->given_back, __ATOMIC_ACQUIRE);
+	int r = fn(p);
+	return r < 0 && sparse_make_space(p->s, r, before) ? 0 : r;
+}
+
 /* Cuts [off, off + len) at segments; loads the entries; calls fn for each piece. */
 static int each_segment(
         struct sparse *s, const struct iovec *iov, int n, u64 off, u64 len, bool write, segment_fn fn)
@@ -89,7 +97,7 @@ static int each_segment(
 		if (r == 0 && write)
 			r = sparse_prepare(s, p.segno);
 		while (p.len && r == 0)
-			r = fn(&p);
+			r = write ? write_part(&p, fn) : fn(&p);
 	}
 	if (write)
 		sparse_settle(s, first, end);
@@ -224,14 +232,15 @@ static int write_fresh(struct piece *p, u32 n)
 	struct sparse *s = p->s;
 	u64 slot;
 	u32 got, filled, leading;
-	int r = sparse_alloc(s, p->segno, n, &slot, &got);
+	bool due;
+	int r = sparse_alloc(s, p->segno, n, &slot, &got, &due);
 	if (r < 0)
 		return r;
 	filled = got;
 	r = fill_slots(p, slot, &filled);
 	mark_dirty(segment_of(p));
 	if (r < 0) {
-		sparse_unalloc(s, p->segno, slot, got);
+		sparse_unalloc_all(s, p->segno, slot, got);
 		return r;
 	}
 	if (filled < got)
@@ -240,6 +249,8 @@ static int write_fresh(struct piece *p, u32 n)
 	/* a sector that another write published first is written again, in place this time */
 	if (r == 0 && leading)
 		advance(p, run_bytes(p, leading));
+	if (r == 0 && due)
+		sparse_reserve(s, p->segno);
 	return r;
 }
 
@@ -268,6 +279,11 @@ static int sparse_flush(struct block *b)
 	return sparse_commit(sparse_of(b));
 }
 
+static void sparse_idle(struct block *b)
+{
+	sparse_ahead_give_back(sparse_of(b));
+}
+
 /* --- zeros and discards --- */
 
 /* Zeros in place for the bytes of one run of present sectors. */
@@ -277,7 +293,8 @@ static int zero_present(struct piece *p, u32 v, u64 bytes)
 	u64 at = (u64)v * p->s->g.sector + p->in % p->s->g.sector;
 	int r = rawfile_zero(&seg->file, at, bytes, false);
 	mark_dirty(seg);
-	advance(p, bytes);
+	if (r == 0)
+		advance(p, bytes);
 	return r;
 }
 
@@ -297,13 +314,16 @@ static int unmap_run(struct piece *p)
 	u64 ss = p->s->g.sector;
 	if (p->in % ss || p->len < ss) {
 		struct piece edge = *p;
-		edge.len = MIN(p->len, ss - p->in % ss);
-		advance(p, edge.len);
-		return zero_run(&edge);
+		u64 len = edge.len = MIN(p->len, ss - p->in % ss);
+		int r = zero_run(&edge);
+		if (r == 0)
+			advance(p, len);
+		return r;
 	}
 	u64 n = MIN(p->len / ss, CHANGE_MAX);
 	int r = sparse_clear(p->s, p->segno, index_of(p), (u32)n);
-	advance(p, n * ss);
+	if (r == 0)
+		advance(p, n * ss);
 	return r;
 }
 
@@ -364,6 +384,7 @@ static void sparse_free(struct sparse *s)
 static int sparse_close(struct block *b)
 {
 	struct sparse *s = sparse_of(b);
+	sparse_ahead_give_back(s);
 	/* no request is left: this also frees what is in quarantine */
 	int r = b->ro ? 0 : sparse_commit(s);
 	if (s->journal_open)
@@ -385,6 +406,7 @@ static const struct block_ops sparse_ops = {
         .discard = sparse_discard,
         .write_zeroes = sparse_write_zeroes,
         .extent = sparse_extent,
+        .idle = sparse_idle,
         .close = sparse_close,
 };
 
@@ -478,6 +500,7 @@ int sparse_create(struct block **out, const struct sparse_config *c, struct err 
 		rawfile_init(&s->seg[i].file, c->io, c->fd[i], c->align);
 		s->seg[i].dirty = true; /* by a process that was killed before it could sync, perhaps */
 	}
+	sparse_ahead_init(s, c->eager);
 	r = start(s, e);
 	if (r == 0) {
 		*out = &s->b;

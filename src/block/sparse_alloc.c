@@ -152,8 +152,9 @@ int sparse_cover(struct sparse *s, u32 segment, u64 largest)
 	const struct segment *seg = &s->seg[segment];
 	struct host_stat st;
 	int r = s->io->ops->stat(s->io, seg->file.fd, &st);
-	if (r == 0 && largest * s->g.sector > st.size)
-		r = s->io->ops->truncate(s->io, seg->file.fd, largest * s->g.sector);
+	/* what the dead process had reserved is given back, too */
+	if (r == 0 && (largest * s->g.sector > st.size || s->unclean))
+		r = s->io->ops->truncate(s->io, seg->file.fd, MAX(largest * s->g.sector, st.size));
 	return r;
 }
 
@@ -213,12 +214,27 @@ int sparse_prepare(struct sparse *s, u32 segment)
 
 /* --- slots and entries --- */
 
-int sparse_alloc(struct sparse *s, u32 segment, u32 want, u64 *slot, u32 *got)
+int sparse_alloc(struct sparse *s, u32 segment, u32 want, u64 *slot, u32 *got, bool *due)
 {
+	struct segment *seg = &s->seg[segment];
 	pthread_mutex_lock(&s->lock);
-	int r = slots_alloc(&s->seg[segment].slots, want, slot, got);
+	while (seg->trimming)
+		pthread_cond_wait(&s->changed, &s->lock);
+	u64 end = seg->slots.end;
+	int r = slots_alloc(&seg->slots, want, slot, got);
+	if (r == 0)
+		seg->filling++;
+	seg->appended += (seg->slots.end - end) * s->g.sector;
+	*due = sparse_ahead_due(s, seg);
 	pthread_mutex_unlock(&s->lock);
 	return r;
+}
+
+/* Under lock: a write has filled its slots, or given up. */
+static void end_filling(struct sparse *s, struct segment *seg)
+{
+	if (--seg->filling == 0 && seg->trimming)
+		pthread_cond_broadcast(&s->changed);
 }
 
 static void give_run(struct sparse *s, u32 segment, u64 slot, u32 n)
@@ -231,6 +247,14 @@ void sparse_unalloc(struct sparse *s, u32 segment, u64 slot, u32 n)
 {
 	pthread_mutex_lock(&s->lock);
 	give_run(s, segment, slot, n);
+	pthread_mutex_unlock(&s->lock);
+}
+
+void sparse_unalloc_all(struct sparse *s, u32 segment, u64 slot, u32 n)
+{
+	pthread_mutex_lock(&s->lock);
+	give_run(s, segment, slot, n);
+	end_filling(s, &s->seg[segment]);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -338,6 +362,7 @@ int sparse_publish(struct sparse *s, u32 segment, u64 index, u64 slot, u32 n, u3
 	u32 k = 0;
 	*leading = n;
 	pthread_mutex_lock(&s->lock);
+	end_filling(s, &s->seg[segment]);
 	int r = make_room(s, n);
 	if (r < 0) {
 		give_run(s, segment, slot, n);

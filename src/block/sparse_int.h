@@ -1,6 +1,6 @@
 /*
- * Private to the sparse layer (sparse.c, sparse_alloc.c, sparse_commit.c): its state and the rules that
- * hold it together.
+ * Private to the sparse layer (sparse.c, sparse_alloc.c, sparse_ahead.c, sparse_commit.c): its state and
+ * the rules that hold it together.
  *
  * Order of locks: prepare, then lock; the table's loading lock is innermost. No host call is made
  * under lock.
@@ -30,6 +30,11 @@ struct segment {
 	struct slots slots; /* under lock; filled when READY */
 	u32 state;          /* atomic, enum segment_state */
 	bool dirty;         /* atomic: written since its last sync began; set after the write */
+	/* under lock, for sparse_ahead.c */
+	u64 appended;             /* bytes, since storage was last given back */
+	u64 reserved;             /* there may be storage up to this offset; 0: none behind the end */
+	u32 filling;              /* writes that have slots and have not filled them yet */
+	bool reserving, trimming; /* a thread is at it; trimming: no new slots for now */
 };
 
 struct slot_ref {
@@ -84,6 +89,9 @@ struct sparse {
 	struct slot_list grace;   /* waits for requests of the epoch before */
 	u32 active[2];            /* requests by epoch */
 	u32 epoch;
+	bool ahead; /* storage is reserved behind the end of segments */
+	u32 ahead_part, ahead_unit;
+	u64 given_back; /* atomic, changed under lock: how many times that storage was given back */
 };
 
 /* --- sparse_alloc.c --- */
@@ -105,9 +113,13 @@ int sparse_scan(struct sparse *s, u32 segment, struct slots *slots, u64 *largest
  * there. */
 int sparse_cover(struct sparse *s, u32 segment, u64 largest);
 
-/* Takes up to want neighbouring slots of the segment. */
-int sparse_alloc(struct sparse *s, u32 segment, u32 want, u64 *slot, u32 *got);
+/*
+ * Takes up to want neighbouring slots of the segment, to be filled. due: sparse_reserve should be called at
+ * the end. Some may be given back before the others are filled; they all are when filling them failed.
+ */
+int sparse_alloc(struct sparse *s, u32 segment, u32 want, u64 *slot, u32 *got, bool *due);
 void sparse_unalloc(struct sparse *s, u32 segment, u64 slot, u32 n);
+void sparse_unalloc_all(struct sparse *s, u32 segment, u64 slot, u32 n);
 
 /*
  * Names filled slots in the live table, where entries are still absent; *leading counts those before the
@@ -122,6 +134,21 @@ int slot_list_room(struct slot_list *l, u32 n);
 
 /* Under lock: moves quarantined slots on as far as possible. Lets go of the lock meanwhile. */
 void sparse_reap(struct sparse *s);
+
+/* --- sparse_ahead.c --- */
+
+/* eager (for tests): a disk of a few sectors reserves, too. */
+void sparse_ahead_init(struct sparse *s, bool eager);
+/* Under lock. */
+bool sparse_ahead_due(const struct sparse *s, const struct segment *seg);
+/* Reserves what is due. */
+void sparse_reserve(struct sparse *s, u32 segment);
+void sparse_ahead_give_back(struct sparse *s);
+/*
+ * A part of a request failed with r: true when it may be tried again, since storage was given back after the
+ * counter given_back was before.
+ */
+bool sparse_make_space(struct sparse *s, int r, u64 before);
 
 /* --- sparse_commit.c --- */
 

@@ -141,7 +141,7 @@ int guest_close(struct guest *g)
 int guest_open(struct guest *g, const struct image_spec *s, unsigned flags)
 {
 	struct err e = {0};
-	int r = image_open(&g->b, s, flags | IMAGE_QUIET, &g->fs->io, &e);
+	int r = image_open(&g->b, s, flags | IMAGE_QUIET | (g->eager ? IMAGE_EAGER : 0), &g->fs->io, &e);
 	if (r < 0) {
 		g->b = NULL;
 		snprintf(g->fail, sizeof(g->fail), "open: %d, %.180s", r, e.text);
@@ -177,5 +177,9 @@ int guest_step(struct guest *g)
 	}
 	if (what < 82)
 		return do_read(g, b, nb);
+	if (what < 84) {
+		block_idle(g->b);
+		return 0;
+	}
 	return g->flushes ? guest_flush(g) : do_read(g, off, len);
 }

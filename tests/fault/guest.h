@@ -19,6 +19,7 @@ struct guest {
 	u64 size;
 	u32 sector;
 	bool flushes;   /* does flushes too */
+	bool eager;     /* opens with IMAGE_EAGER */
 	char fail[200]; /* a read gave something else than cur */
 };
 

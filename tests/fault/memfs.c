@@ -81,7 +81,7 @@ static void content_clear(struct mf_content *c)
 	for (u32 i = 0; i < c->n; i++)
 		page_put(c->v[i].page);
 	c->n = 0;
-	c->size = 0;
+	c->size = c->ahead = 0;
 }
 
 static void content_fini(struct mf_content *c)
@@ -94,6 +94,7 @@ void mf_content_copy(struct mf_content *to, const struct mf_content *from)
 {
 	content_clear(to);
 	to->size = from->size;
+	to->ahead = from->ahead;
 	if (to->cap < from->n) {
 		free(to->v);
 		to->cap = from->cap;
@@ -151,6 +152,14 @@ static void set_size(struct memfs *fs, struct mf_node *n, u64 size, u32 pos)
 	remember(fs, n, (struct mf_version){.is_size = true, .idx = size, .pos = pos});
 }
 
+static void set_ahead(struct memfs *fs, struct mf_node *n, u64 ahead, u32 pos)
+{
+	if (n->now.ahead == ahead)
+		return;
+	n->now.ahead = ahead;
+	remember(fs, n, (struct mf_version){.is_ahead = true, .idx = ahead, .pos = pos});
+}
+
 /* data NULL: zeros */
 static void change_part(struct memfs *fs, struct mf_node *n, u64 off, u64 here, const u8 *data, u32 pos)
 {
@@ -205,6 +214,8 @@ static void change_truncate(struct memfs *fs, struct mf_node *n, u64 size, u32 p
 {
 	if (size < n->now.size)
 		change_punch(fs, n, size, n->now.size - size, pos);
+	if (size <= n->now.size)
+		set_ahead(fs, n, 0, pos);
 	set_size(fs, n, size, pos);
 }
 
@@ -220,6 +231,8 @@ static void change_sync(struct mf_node *n, u32 begin, bool lost)
 		}
 		if (!lost && v->is_size)
 			n->durable.size = v->idx;
+		else if (!lost && v->is_ahead)
+			n->durable.ahead = v->idx;
 		else if (!lost)
 			mf_content_set(&n->durable, v->idx, v->page);
 		page_put(v->page);
@@ -345,6 +358,7 @@ void memfs_apply(struct memfs *fs, const struct memfs_op *op, u32 pos, u64 piece
 	case MF_PUNCH:
 	case MF_ZERO: change_punch(fs, n, op->off, len, pos); break;
 	case MF_RESERVE: set_size(fs, n, MAX(n->now.size, op->len), pos); break;
+	case MF_AHEAD: set_ahead(fs, n, MAX(n->now.ahead, op->off + op->len), pos); break;
 	case MF_RENAME: {
 		struct mf_entry *e = dir_find(&fs->now, op->from);
 		if (e)
@@ -523,11 +537,22 @@ static ssize_t fs_preadv(const struct host_io *io, int fd, const struct iovec *i
 	return (ssize_t)want;
 }
 
+static u64 bytes_ahead(const struct mf_content *c)
+{
+	u64 end = ALIGN_UP(c->size, (u64)MF_PIECE);
+	return c->ahead > end ? c->ahead - end : 0;
+}
+
+static bool has_storage(const struct mf_content *c, u64 idx)
+{
+	return mf_content_get(c, idx) || (idx * MF_PIECE >= c->size && idx * MF_PIECE < c->ahead);
+}
+
 static u64 pieces_used(const struct memfs *fs)
 {
 	u64 n = 0;
 	for (u32 i = 0; i < fs->nnode; i++)
-		n += fs->node[i].now.n;
+		n += fs->node[i].now.n + bytes_ahead(&fs->node[i].now) / MF_PIECE;
 	return n;
 }
 
@@ -536,7 +561,7 @@ static u64 room_for(const struct memfs *fs, const struct mf_content *c, u64 off,
 {
 	u64 used = pieces_used(fs), end = off + len, at = off;
 	while (at < end) {
-		used += !mf_content_get(c, at / MF_PIECE);
+		used += !has_storage(c, at / MF_PIECE);
 		if (used > fs->space)
 			return at - off;
 		at = MIN(end, ALIGN_DOWN(at, (u64)MF_PIECE) + MF_PIECE);
@@ -619,6 +644,25 @@ static int fs_reserve(const struct host_io *io, int fd, u64 size)
 	return on_file(io, fd, MF_RESERVE, 0, size);
 }
 
+/* A host that cannot do all of it has done a part. */
+static int fs_ahead(const struct host_io *io, int fd, u64 off, u64 len)
+{
+	struct memfs *fs = fs_of(io);
+	struct memfs_op op = {.kind = MF_AHEAD, .off = off, .len = len};
+	bool fail = enter(io, MF_AHEAD, false, &op.begin);
+	struct mf_fd *f = fd_of(fs, fd);
+	if (!f || !f->writable)
+		return leave(io, -EBADF);
+	op.node = f->node;
+	if (fail)
+		op.len /= 2;
+	if (fs->space)
+		op.len = MIN(op.len, room_for(fs, &fs->node[op.node].now, off, len));
+	if (op.len && !fs->dead)
+		act(fs, &op);
+	return leave(io, fail ? fs->fault_error : op.len < len ? -ENOSPC : 0);
+}
+
 static int fs_stat(const struct host_io *io, int fd, struct host_stat *st)
 {
 	struct memfs *fs = fs_of(io);
@@ -629,11 +673,12 @@ static int fs_stat(const struct host_io *io, int fd, struct host_stat *st)
 		return leave(io, f ? fs->fault_error : -EBADF);
 	const struct mf_content *c = &fs->node[f->node].now;
 	*st = (struct host_stat){.size = c->size,
-	        .allocated = (u64)c->n * MF_PIECE,
+	        .allocated = (u64)c->n * MF_PIECE + bytes_ahead(c),
 	        .align = MF_PIECE,
 	        .dev = 1,
 	        .ino = f->node + 1,
-	        .regular = true};
+	        .regular = true,
+	        .ahead = true};
 	return leave(io, 0);
 }
 
@@ -726,6 +771,7 @@ static const struct host_io_ops memfs_ops = {
         .punch = fs_punch,
         .zero = fs_zero,
         .reserve = fs_reserve,
+        .ahead = fs_ahead,
         .stat = fs_stat,
         .extent = fs_extent,
         .rename = fs_rename,
@@ -798,6 +844,12 @@ s64 memfs_size(const struct memfs *fs, const char *name)
 {
 	struct mf_entry *e = dir_find(&fs->now, name);
 	return e ? (s64)fs->node[e->node].now.size : -1;
+}
+
+u64 memfs_ahead(const struct memfs *fs, const char *name)
+{
+	struct mf_entry *e = dir_find(&fs->now, name);
+	return e ? bytes_ahead(&fs->node[e->node].now) : 0;
 }
 
 void memfs_peek(const struct memfs *fs, const char *name, u64 off, void *buf, u64 len)

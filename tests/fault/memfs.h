@@ -31,14 +31,15 @@ struct mf_piece {
 
 struct mf_content {
 	u64 size;
+	u64 ahead;          /* behind the size there is storage up to here */
 	struct mf_piece *v; /* sorted; what is not here is a hole */
 	u32 n, cap;
 };
 
-struct mf_version { /* of a piece (a hole: page NULL), or of the size */
-	bool is_size;
+struct mf_version { /* of a piece (a hole: page NULL), or of the size, or of ahead */
+	bool is_size, is_ahead;
 	u32 pos;
-	u64 idx; /* or the size */
+	u64 idx; /* or the size, or ahead */
 	struct mf_page *page;
 };
 
@@ -79,6 +80,7 @@ enum memfs_kind {
 	MF_PUNCH,
 	MF_ZERO,
 	MF_RESERVE,
+	MF_AHEAD,
 	MF_RENAME,
 	MF_UNLINK,
 	MF_SYNC_DIR,
@@ -141,6 +143,7 @@ void memfs_revive(struct memfs *fs);
 
 /* Direct looks at files. -1: no such file. */
 s64 memfs_size(const struct memfs *fs, const char *name);
+u64 memfs_ahead(const struct memfs *fs, const char *name); /* bytes of storage behind the end */
 void memfs_peek(const struct memfs *fs, const char *name, u64 off, void *buf, u64 len);
 u32 memfs_names(const struct memfs *fs);
 u32 memfs_open_files(const struct memfs *fs);
@@ -163,7 +166,7 @@ static inline u32 rng_below(u64 *s, u64 n)
 
 struct mf_choice {
 	u32 node, n, cap; /* n possible values */
-	enum { CHOOSE_PIECE, CHOOSE_SIZE, CHOOSE_DIR } what;
+	enum { CHOOSE_PIECE, CHOOSE_SIZE, CHOOSE_AHEAD, CHOOSE_DIR } what;
 	bool table, weak;
 	u64 idx;
 	struct mf_page **page;

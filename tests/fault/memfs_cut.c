@@ -82,19 +82,35 @@ static void choose_size(struct memfs_cut *c, u32 node)
 	x->n = 3;
 }
 
+/* No reason for more states. */
+static void choose_ahead(struct memfs_cut *c, u32 node)
+{
+	const struct mf_node *n = &c->fs->node[node];
+	for (u32 i = n->nhist; i-- > 0;) {
+		if (!n->hist[i].is_ahead)
+			continue;
+		struct mf_choice *x = add_choice(c, node, CHOOSE_AHEAD, 0);
+		x->size[0] = n->durable.ahead;
+		x->size[1] = n->hist[i].idx;
+		x->n = 2;
+		return;
+	}
+}
+
 static void choose_in_node(struct memfs_cut *c, u32 node)
 {
 	const struct mf_node *n = &c->fs->node[node];
 	u32 first = c->n;
 	for (u32 i = 0; i < n->nhist; i++) {
-		if (!n->hist[i].is_size)
+		if (!n->hist[i].is_size && !n->hist[i].is_ahead)
 			add_page(piece_choice(c, first, node, n->hist[i].idx), n->hist[i].page);
 	}
 	choose_size(c, node);
+	choose_ahead(c, node);
 	bool table = node_named(c->fs, node, ".lut"), weak = node_named(c->fs, node, ".journal");
 	for (u32 i = first; i < c->n; i++) {
 		c->c[i].table = table;
-		c->c[i].weak = weak;
+		c->c[i].weak = weak || c->c[i].what == CHOOSE_AHEAD;
 	}
 }
 
@@ -204,6 +220,8 @@ bool memfs_cut_next(struct memfs_cut *c, struct memfs *out, u8 boot)
 			mf_content_set(&out->node[x->node].now, x->idx, x->page[x->digit]);
 		else if (x->what == CHOOSE_SIZE)
 			out->node[x->node].now.size = x->size[x->digit];
+		else if (x->what == CHOOSE_AHEAD)
+			out->node[x->node].now.ahead = x->size[x->digit];
 	}
 	for (u32 i = 0; i < out->now.n; i++) {
 		u32 node = out->now.v[i].node;

@@ -35,6 +35,14 @@ u64 original_size(const struct original *g)
 	return g->nseg * g->per_segment * g->sector;
 }
 
+u64 original_ahead(const struct memfs *fs, const struct original *g)
+{
+	u64 n = 0;
+	for (u32 i = 0; i < g->nseg; i++)
+		n += memfs_ahead(fs, segment_name(g, i));
+	return n;
+}
+
 bool original_exists(const struct memfs *fs, const struct original *g)
 {
 	return memfs_size(fs, table_name(g)) >= 0;

@@ -18,5 +18,7 @@ u64 original_size(const struct original *g);
 bool original_exists(const struct memfs *fs, const struct original *g); /* has a table */
 /* I1, I2, I5: NULL or what is wrong, in words. */
 const char *original_check(const struct memfs *fs, const struct original *g);
+/* Bytes of storage behind the ends of the segments. */
+u64 original_ahead(const struct memfs *fs, const struct original *g);
 /* Reads the whole disk. */
 void original_read(const struct memfs *fs, const struct original *g, u8 *buf);

@@ -40,8 +40,9 @@ struct trial {
 	struct memfs fs;
 	struct oracle oracle;
 	u64 size;
-	bool created, sync_failed;
+	bool created, sync_failed, eager;
 	u64 failed_ops;
+	u32 first_failed; /* of the operations; STEPS: none */
 };
 
 #define FAIL(t, ...) fail_at(t, __LINE__, __VA_ARGS__)
@@ -100,6 +101,7 @@ static int sync_call_failed(const struct trial *t)
 static void use(struct trial *t, struct guest *g)
 {
 	bool flush_failed = false;
+	t->first_failed = STEPS;
 	for (u32 i = 0; i < STEPS; i++) {
 		u64 before = t->fs.faults;
 		bool flush = i % 5 == 4;
@@ -111,6 +113,7 @@ static void use(struct trial *t, struct guest *g)
 		if (r < 0 && t->fs.faults == 0 && !t->space)
 			FAIL(t, "operation %u failed (%d) without a reason", i, r);
 		t->failed_ops += r < 0;
+		t->first_failed = r < 0 ? MIN(t->first_failed, i) : t->first_failed;
 		flush_failed |= r < 0 && flush && t->fault == FAULT_SYNC;
 	}
 	int r = guest_close(g);
@@ -118,6 +121,8 @@ static void use(struct trial *t, struct guest *g)
 		FAIL(t, "close succeeds after a flush that failed");
 	if (memfs_open_files(&t->fs))
 		FAIL(t, "files are left open");
+	if (t->fs.faults == 0 && original_ahead(&t->fs, &t->geo))
+		FAIL(t, "storage stays reserved");
 }
 
 static void check_content(struct trial *t, const u8 *buf, enum oracle_rule rule, const char *who)
@@ -194,7 +199,8 @@ static bool run_trial(struct trial *t)
 	        .rng = t->seed,
 	        .size = t->size,
 	        .sector = t->geo.sector,
-	        .flushes = true};
+	        .flushes = true,
+	        .eager = t->eager};
 	arm(t, true);
 	bool created = create(t);
 	if (created) {
@@ -228,6 +234,7 @@ static void for_every_call(const char *name, enum memfs_fault fault, int error, 
 				        .sticky = sticky,
 				        .n = n,
 				        .layout = layout,
+				        .eager = seed & 1,
 				        .seed = seed * 77};
 				more = run_trial(&t);
 				trials++;
@@ -277,6 +284,13 @@ static void test_no_space(void **state)
 			struct trial t = {.name = "no space", .space = space, .seed = seed * 131};
 			run_trial(&t);
 			failed += t.failed_ops;
+			/* what is reserved is there for everyone who needs it */
+			struct trial eager = {
+			        .name = "no space", .space = space, .seed = t.seed, .eager = true};
+			run_trial(&eager);
+			if (eager.first_failed < t.first_failed)
+				FAIL(&eager, "operation %u fails, without reserving number %u was the first",
+				        eager.first_failed, t.first_failed);
 		}
 	}
 	assert_true(failed > 100);

@@ -130,6 +130,11 @@ static int rig_reserve(const struct host_io *io, int fd, u64 size)
 	return rig_die(rig_of(io)) ? -EIO : host_io.ops->reserve(&host_io, fd, size);
 }
 
+static int rig_ahead(const struct host_io *io, int fd, u64 off, u64 len)
+{
+	return rig_die(rig_of(io)) ? -EIO : host_io.ops->ahead(&host_io, fd, off, len);
+}
+
 static int rig_stat(const struct host_io *io, int fd, struct host_stat *st)
 {
 	return host_io.ops->stat(&host_io, fd, st);
@@ -174,6 +179,7 @@ static const struct host_io_ops rig_ops = {.open = rig_open,
         .punch = rig_punch,
         .zero = rig_zero,
         .reserve = rig_reserve,
+        .ahead = rig_ahead,
         .stat = rig_stat,
         .extent = rig_extent,
         .rename = rig_rename,

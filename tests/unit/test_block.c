@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -452,6 +453,137 @@ static void test_space(void **state)
 	assert_int_equal(block_close(b), 0);
 }
 
+/* Storage of a file beyond what its length needs. */
+static off_t ahead_of(const char *name)
+{
+	struct stat st;
+	assert_int_equal(stat(name, &st), 0);
+	return (off_t)st.st_blocks * 512 - st.st_size;
+}
+
+static bool host_reserves(void)
+{
+	int fd = open("probe", O_RDWR | O_CREAT, 0600);
+	struct host_stat st;
+	assert_true(fd >= 0);
+	bool can = host_io.ops->stat(&host_io, fd, &st) == 0 && st.ahead &&
+	           host_io.ops->ahead(&host_io, fd, 0, MiB) == 0;
+	assert_true(!can || ahead_of("probe") >= (off_t)MiB);
+	assert_true(!can || host_io.ops->truncate(&host_io, fd, 0) == 0);
+	assert_int_equal(ahead_of("probe"), 0);
+	close(fd);
+	return can;
+}
+
+static void append(struct block *b, u64 at, u64 len)
+{
+	static u8 buf[MiB];
+	memset(buf, 0x77, sizeof(buf));
+	for (u64 i = 0; i < len; i += MiB)
+		assert_int_equal(block_pwrite(b, buf, sizeof(buf), at + i), 0);
+	assert_int_equal(block_flush(b), 0); /* all that it takes is counted now */
+}
+
+/* What is reserved behind the end is little, cannot be seen, and goes when nobody needs it. */
+static void test_ahead(void **state)
+{
+	const off_t little = 48 * KiB; /* of the host's own book-keeping */
+	bool can = host_reserves();
+	struct block *b = must_open("h.img,size=16M,sparse,sectorsize=4096");
+	append(b, 0, 4 * MiB);
+	assert_int_equal(file_size("h.img"), 4 * MiB);
+	assert_true(!can || ahead_of("h.img") >= (off_t)(64 * KiB));
+	assert_true(ahead_of("h.img") <= (off_t)(4 * MiB / 32) + little);
+	block_idle(b);
+	assert_true(ahead_of("h.img") < little);
+	append(b, 4 * MiB, 4 * MiB);
+	assert_true(!can || ahead_of("h.img") >= (off_t)(64 * KiB));
+	assert_int_equal(block_close(b), 0);
+	assert_true(ahead_of("h.img") < little);
+	assert_int_equal(file_size("h.img"), 8 * MiB);
+	pid_t pid = fork();
+	if (pid == 0) {
+		append(must_open("h.img"), 8 * MiB, 4 * MiB);
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_true(!can || ahead_of("h.img") >= (off_t)(64 * KiB));
+	b = must_open("h.img");
+	assert_true(ahead_of("h.img") < little);
+	append(b, 12 * MiB, 4 * MiB); /* the last one: the segment is full */
+	assert_true(ahead_of("h.img") < little);
+	assert_int_equal(block_close(b), 0);
+	assert_int_equal(file_size("h.img"), 16 * MiB);
+}
+
+struct appender {
+	struct block *b;
+	pthread_t thread;
+	u8 fill;
+	bool failed;
+};
+
+#define APPENDERS 4u
+#define APPENDS 500u
+
+static void *append_sectors(void *opaque)
+{
+	struct appender *a = opaque;
+	u8 buf[4096];
+	memset(buf, a->fill, sizeof(buf));
+	for (u64 i = 0; i < APPENDS; i++)
+		a->failed |= block_pwrite(a->b, buf, sizeof(buf), (i * APPENDERS + a->fill - 1) * 4096) != 0;
+	return NULL;
+}
+
+/* Time for others, between a look at a file's size and what follows from it. */
+static int slow_stat(const struct host_io *io, int fd, struct host_stat *st)
+{
+	int r = host_io.ops->stat(&host_io, fd, st);
+	usleep(300);
+	return r;
+}
+
+static ssize_t slow_pwritev(const struct host_io *io, int fd, const struct iovec *iov, int n, u64 off)
+{
+	usleep(50);
+	return host_io.ops->pwritev(&host_io, fd, iov, n, off);
+}
+
+/* Giving back cuts a file at its end, while others want to append: nothing is lost. */
+static void test_ahead_at_once(void **state)
+{
+	struct block *b = NULL;
+	struct err e = {0};
+	struct appender a[APPENDERS];
+	struct host_io_ops ops = *host_io.ops;
+	const struct host_io io = {.ops = &ops};
+	struct image_spec s;
+	u8 buf[4096];
+	ops.stat = slow_stat;
+	ops.pwritev = slow_pwritev;
+	if (image_parse(&s, "r.img,size=64M,sparse,sectorsize=4096", &e) < 0 ||
+	        image_open(&b, &s, IMAGE_CREATE | IMAGE_EAGER | IMAGE_QUIET, &io, &e) < 0)
+		fail_msg("%s", e.text);
+	for (u32 i = 0; i < APPENDERS; i++) {
+		a[i] = (struct appender){.b = b, .fill = (u8)(i + 1)};
+		assert_int_equal(pthread_create(&a[i].thread, NULL, append_sectors, &a[i]), 0);
+	}
+	while (__atomic_load_n(&b->stats.writes, __ATOMIC_RELAXED) < APPENDERS * APPENDS)
+		block_idle(b);
+	for (u32 i = 0; i < APPENDERS; i++) {
+		pthread_join(a[i].thread, NULL);
+		assert_false(a[i].failed);
+	}
+	for (u64 i = 0; i < APPENDERS * APPENDS; i++) {
+		u8 fill = (u8)(i % APPENDERS + 1);
+		assert_int_equal(block_pread(b, buf, sizeof(buf), i * 4096), 0);
+		for (u32 k = 0; k < sizeof(buf); k++)
+			assert_int_equal(buf[k], fill);
+	}
+	assert_int_equal(block_close(b), 0);
+}
+
 /* --- the queue --- */
 
 struct counter {
@@ -502,6 +634,54 @@ static void test_depth(void **state)
 	assert_true(BLOCK_WORKERS >= 16);
 	block_queue_destroy(q);
 	pthread_barrier_destroy(&g.barrier);
+}
+
+/* A disk that tells when it is idle. */
+struct sleeper {
+	struct block b;
+	sem_t idle;
+};
+
+static int sleeper_write(struct block *b, const struct iovec *iov, int n, u64 off)
+{
+	return 0;
+}
+
+static int sleeper_flush(struct block *b)
+{
+	return 0;
+}
+
+static void sleeper_idle(struct block *b)
+{
+	sem_post(&container_of(b, struct sleeper, b)->idle);
+}
+
+/* Some time after writes the disk hears that nothing is going on, and is flushed if nobody did that. */
+static void test_rest(void **state)
+{
+	static const struct block_ops ops = {
+	        .pwritev = sleeper_write, .flush = sleeper_flush, .idle = sleeper_idle};
+	struct sleeper s = {.b = {.ops = &ops, .size = MiB}};
+	struct counter c = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	struct block_queue *q;
+	u8 buf[512];
+	struct iovec v = {buf, sizeof(buf)};
+	struct block_req w = {.op = BLOCK_WRITE, .iov = &v, .niov = 1, .done = count_done, .opaque = &c};
+	struct block_req f = {.op = BLOCK_FLUSH, .done = count_done, .opaque = &c};
+	sem_init(&s.idle, 0, 0);
+	assert_int_equal(block_queue_create(&q, &s.b, 4), 0);
+	block_submit(q, &w);
+	block_queue_drain(q);
+	block_submit(q, &f);
+	assert_int_equal(sem_wait(&s.idle), 0);
+	assert_int_equal(__atomic_load_n(&s.b.stats.flushes, __ATOMIC_RELAXED), 1);
+	block_submit(q, &w);
+	assert_int_equal(sem_wait(&s.idle), 0);
+	block_queue_destroy(q);
+	assert_int_equal(s.b.stats.flushes, 2);
+	assert_int_equal(c.done, 3);
+	sem_destroy(&s.idle);
 }
 
 static void test_queue(void **state)
@@ -566,7 +746,10 @@ int main(void)
 	        cmocka_unit_test_teardown(test_ranges, clean),
 	        cmocka_unit_test_teardown(test_vector, clean),
 	        cmocka_unit_test_teardown(test_space, clean),
+	        cmocka_unit_test_teardown(test_ahead, clean),
+	        cmocka_unit_test_teardown(test_ahead_at_once, clean),
 	        cmocka_unit_test(test_depth),
+	        cmocka_unit_test(test_rest),
 	        cmocka_unit_test_teardown(test_queue, clean),
 	        cmocka_unit_test_teardown(test_terabyte, clean),
 	        cmocka_unit_test_teardown(test_many_segments, clean),
