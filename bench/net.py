@@ -5,12 +5,12 @@ and through a tap device.
 Each round boots every emulator once, in turn, with the same kernel, programs and virtio-net card; the table has
 medians. The tap device's other end is a second network namespace behind a bridge and a pair of virtual cables;
 everything happens in namespaces of its own and needs no privilege where /dev/net/tun may be opened.
-usage: bench/net.py [--xhyve PATH] [--rounds N] [--seconds N] [--cpus N] [--json FILE]
+usage: bench/net.py [--xhyve PATH] [--qemu COMMAND] [--rounds N] [--seconds N] [--cpus N] [--json FILE]
 """
 import argparse
 import json
-import os
 import pathlib
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -39,9 +39,9 @@ def commands(args, kernel, initrd, network, script):
     ours, theirs = {"user": ("user", "user,id=n"), "tap": ("tap0", "tap,id=n,ifname=tap0,script=no,downscript=no")}[network]
     found = {"xhyve": [args.xhyve, "-A", "-m", "512M", "-c", str(args.cpus), "-s", "0,hostbridge", "-s", "31,lpc", "-s",
                        f"3,virtio-net,{ours}", "-l", "com1,stdio", "-f", f"kexec,{kernel},{initrd},{line}"]}
-    qemu = shutil.which("qemu-system-x86_64")
-    if qemu:
-        found["qemu-tcg"] = [qemu, "-accel", "tcg", "-cpu", "max", "-m", "512M", "-smp", str(args.cpus), "-display", "none",
+    qemu = shlex.split(args.qemu)
+    if qemu and shutil.which(qemu[0]):
+        found["qemu-tcg"] = [*qemu, "-accel", "tcg", "-cpu", "max", "-m", "512M", "-smp", str(args.cpus), "-display", "none",
                              "-serial", "stdio", "-monitor", "none", "-no-reboot", "-netdev", theirs, "-device",
                              "virtio-net-pci,netdev=n", "-kernel", kernel, "-initrd", initrd, "-append", line]
     return found
@@ -80,6 +80,7 @@ def measure(args, network, kernel, initrd, flood):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--xhyve", default=str(TOP / "build" / "xhyve"))
+    parser.add_argument("--qemu", default="qemu-system-x86_64", help="another one, with options that it needs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--cpus", type=int, default=1)
