@@ -14,7 +14,9 @@
 
 #include "base/log.h"
 #include "net/csum.h"
+#include "net/reass.h"
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <slirp/libslirp.h>
 #include <stdlib.h>
@@ -52,6 +54,7 @@ struct user {
 	u32 offloads;
 	char *sockets[NET_FWD_MAX]; /* unix sockets to remove at the end */
 	unsigned nsockets;
+	struct reass reass;
 	u8 frame[NET_FRAME_MAX];
 };
 
@@ -130,6 +133,23 @@ static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 static void guest_error(const char *msg, void *opaque)
 {
 	log_debug("network: %s", msg);
+}
+
+/* libslirp also complains of guests through GLib, which writes that to standard error, as often as a guest
+ * likes. */
+static void on_complaint(const char *domain, int level, const char *message, void *opaque)
+{
+	log_debug("network: %s", message);
+}
+
+/* GLib is there because libslirp needs it; nothing else here does. */
+static void hear_complaints(void)
+{
+	typedef void *(*set_handler_fn)(void (*)(const char *, int, const char *, void *), void *);
+	set_handler_fn set_handler = (set_handler_fn)dlsym(RTLD_DEFAULT, "g_log_set_default_handler");
+
+	if (set_handler)
+		set_handler(on_complaint, NULL);
 }
 
 static int64_t clock_get_ns(void *opaque)
@@ -268,13 +288,17 @@ static void user_done(struct net_port *p, struct net_poll *poll)
 static int user_send(struct net_port *p, const struct net_frame *f)
 {
 	struct user *u = user_of(p);
+	const u8 *whole;
+	u32 len = f->len;
 
 	if (u->held_len >= HELD_MANY)
 		return -EAGAIN;
 	net_flatten(f, u->frame);
 	if ((f->meta.flags & NET_NEEDS_CSUM) && !net_finish_csum(u->frame, f->len, &f->meta))
 		return -EINVAL;
-	slirp_input(u->slirp, u->frame, (int)f->len);
+	whole = reass_frame(&u->reass, u->frame, &len, (u64)now_ns());
+	if (whole)
+		slirp_input(u->slirp, whole, (int)len);
 	return 0;
 }
 
@@ -295,6 +319,7 @@ static void user_close(struct net_port *p)
 	}
 	while (u->held)
 		drop_first(u);
+	reass_clear(&u->reass);
 	while (u->timers)
 		timer_free(u->timers, u);
 	free(u);
@@ -444,6 +469,7 @@ int net_open_user(struct net_port **out, const struct net_spec *spec, struct err
 	        .mtu = spec->mtu ? spec->mtu : MTU_DEFAULT,
 	        .link = true,
 	        .wakefd = -1};
+	hear_complaints();
 	configure(&config, spec, u->p.mtu);
 	u->slirp = slirp_new(&config, &callbacks, u);
 	if (!u->slirp) {

@@ -111,14 +111,18 @@ def check_parallel(m, directory, port, forwarded):
             check_answer(s, n)
 
 
-def check_udp(m, port):
+def echoed(port):
     """Datagrams through a forwarded port, there and back."""
-    m.run("netserv & for i in 1 2 3 4 5 6 7 8 9; do netstat -lun | grep -q :7 && break; sleep 0.2; done")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.settimeout(20)
         for n in (1, 100, 1400, 9000):
             s.sendto(b"x" * n, ("127.0.0.1", port))
             assert s.recv(65536) == b"x" * n
+
+
+def check_udp(m, port):
+    m.run("netserv & for i in 1 2 3 4 5 6 7 8 9; do netstat -lun | grep -q :7 && break; sleep 0.2; done")
+    echoed(port)
 
 
 def check_capture(path):
@@ -313,13 +317,14 @@ def ask(family, address):
 
 
 def test_forwards(tmp_path):
-    """UNIX sockets in both directions, IPv6, another network, and a guest that is not the first one of DHCP."""
-    port6, port4 = free_port(family=socket.AF_INET6), free_port()
+    """UNIX sockets in both directions, IPv6, another network, and a guest that is not the first one of DHCP; datagrams
+    that the guest sends in fragments."""
+    port6, port4, udp = free_port(family=socket.AF_INET6), free_port(), free_port(socket.SOCK_DGRAM)
     inner, outer = tmp_path / "in", tmp_path / "out"
     thread, got = answer(outer, b"from the host")
     m = Machine.linux(
         "-A", "-m", "256M", "-s", f"3,virtio-net,user,net=192.168.77.0/24,mac=02:00:00:00:00:01,hostfwd=unix:{inner}-:7,"
-        f"hostfwd=tcp:[::1]:{port6}-[fec0::ff:fe00:1]:7,hostfwd=tcp:127.0.0.1:{port4}-192.168.77.20:7,"
+        f"hostfwd=tcp:[::1]:{port6}-[fec0::ff:fe00:1]:7,hostfwd=tcp:127.0.0.1:{port4}-192.168.77.20:7,fwd=udp:{udp}:7,"
         f"guestfwd=tcp:192.168.77.100:7-unix:{outer}", cmdline=QUIET,
         programs=(build_server(tmp_path),))
     try:
@@ -332,6 +337,8 @@ def test_forwards(tmp_path):
         ask(socket.AF_INET, ("127.0.0.1", port4))
         ask(socket.AF_INET6, ("::1", port6))
         assert m.run("echo from the guest | nc 192.168.77.100 7") == "from the host"
+        m.run("ip link set eth0 mtu 1400")
+        echoed(udp)
         thread.join(timeout=60)
         assert b"".join(got) == b"from the guest\n"
         assert m.leave("poweroff") == 1
