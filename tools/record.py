@@ -22,11 +22,12 @@ LONGEST_PAUSE = 1.0
 KEY = 0.05
 SHELL = r"\$ $"
 GUEST = r"guest:/# (\x1b\[6n)?$"
+ASKS = "\x1b[6n"  # where the cursor is
 
 # what is typed, and what must come before the next line
 SESSION = [
     ("cat linux.sh", SHELL),
-    ("EXTRA=--explain ./linux.sh | head -n 34", SHELL),
+    ("EXTRA=--explain ./linux.sh | head -n 40", SHELL),
     ("./linux.sh", GUEST),
     ("uname -a", GUEST),
     ("cat /proc/partitions", GUEST),
@@ -54,14 +55,16 @@ class Recording:
     """What pexpect reads, as events."""
 
     def __init__(self):
-        self.events, self.clock, self.last = [], 0.0, time.monotonic()
+        self.events, self.clock, self.last, self.kept = [], 0.0, time.monotonic(), ""
 
     def write(self, text):
         now = time.monotonic()
         self.clock += min(now - self.last, LONGEST_PAUSE)
         self.last = now
-        # what a shell asks of the terminal is no part of the picture
-        self.events.append([round(self.clock, 3), "o", text.replace("\x1b[6n", "")])
+        # what a shell asks of the terminal is no part of the picture; it may come in pieces
+        text = (self.kept + text).replace(ASKS, "")
+        self.kept = next((ASKS[:n] for n in (3, 2, 1) if text.endswith(ASKS[:n])), "")
+        self.events.append([round(self.clock, 3), "o", text.removesuffix(self.kept)])
 
     def flush(self):
         pass
