@@ -20,7 +20,7 @@ import tempfile
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 MICRO = ["alu", "call", "quicksort", "dispatch", "scalar-fp", "matrix-sse", "matrix-avx2", "x87", "triad", "copy",
-         "latency", "syscall", "signal", "context-switch", "page-fault", "mmap", "fork", "exec", "create-file",
+         "latency", "syscall", "signal", "context-switch", "wake-up", "page-fault", "mmap", "fork", "exec", "create-file",
          "clock-gettime", "atomic", "mutex-2", "scaling-2", "rewrite-code"]
 PYTHON = ("d={}\nfor i in range(1500000):\n k=str(i%997)\n d[k]=d.get(k,0)+i*3\n"
           "def f(n): return n if n<2 else f(n-1)+f(n-2)\nf(24)\nprint(sum(d.values()))")
@@ -40,7 +40,7 @@ PROGRAMS = {
 }
 OPENSSL = {"sha256": ["-evp", "sha256"], "aes-128-gcm": ["-evp", "aes-128-gcm"], "chacha20": ["-evp", "chacha20"],
            "rsa2048-sign": ["rsa2048"]}
-KERNEL_WORK = {"syscall", "signal", "context-switch", "page-fault", "mmap", "fork", "exec", "create-file", "rewrite-code",
+KERNEL_WORK = {"syscall", "signal", "context-switch", "wake-up", "page-fault", "mmap", "fork", "exec", "create-file", "rewrite-code",
                "clock-gettime", "mutex-2"}
 VECTOR = {"scalar-fp", "matrix-sse", "matrix-avx2", "x87", "sha256", "aes-128-gcm", "chacha20"}
 

@@ -231,7 +231,8 @@ static void signals(uint64_t n)
 		raise(SIGUSR1);
 }
 
-static void context_switch(uint64_t n)
+/* Two processes that wake each other in turn. */
+static void ping_pong(uint64_t n)
 {
 	int a[2], b[2];
 	char c = 0;
@@ -251,6 +252,19 @@ static void context_switch(uint64_t n)
 	if (write(a[1], &c, 1) == 1)
 		wait(NULL);
 	close(a[0]), close(a[1]), close(b[0]), close(b[1]);
+}
+
+/* On one CPU: each wait is a switch to the other one. */
+static void context_switch(uint64_t n)
+{
+	cpu_set_t all, one;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	ping_pong(n);
+	sched_setaffinity(0, sizeof(all), &all);
 }
 
 static void page_fault(uint64_t n)
@@ -404,6 +418,7 @@ static const struct {
         {"syscall", system_call},
         {"signal", signals},
         {"context-switch", context_switch},
+        {"wake-up", ping_pong},
         {"page-fault", page_fault},
         {"mmap", map_unmap},
         {"fork", fork_wait},
