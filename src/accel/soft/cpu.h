@@ -91,10 +91,11 @@ static inline u64 tlb_code(u64 page, u64 gpa)
 	return page + (gpa >> PAGE_SHIFT) * 2 + 1;
 }
 
-/* Which slots are not empty: a bit each, and a bit for each 64 of those, so that a flush is cheap. */
+/* Which slots are not empty: a bit each, and a bit for each 64 of those, twice, so that a flush is cheap. */
 struct tlb_used {
 	u64 bit[TLB_SIZE / 64];
 	u64 sum[TLB_SIZE / 64 / 64];
+	u64 top[TLB_SIZE / 64 / 64 / 64];
 };
 
 /* Where an event comes from: decides about the saved RIP, the gate's DPL check and error codes' EXT bit. */
@@ -158,8 +159,12 @@ struct jit_cpu {
 		u64 tag[RS_SIZE]; /* guest address */
 		u64 host[RS_SIZE];
 	} rs[JC_NIDX];
-	u32 rs_stale;                       /* atomic: another thread wants it to be emptied */
-	u64 jc_used[JC_NIDX][JC_SIZE / 64]; /* entries that are not empty */
+	u32 rs_stale; /* atomic: another thread wants it to be emptied */
+	/* Entries that are not empty, and words that are not: of pages that are not global; that are. */
+	struct jc_used {
+		u64 bit[JC_SIZE / 64];
+		u64 sum[JC_SIZE / 64 / 64];
+	} jc_used[JC_NIDX][2];
 	struct jc {
 		u64 tag; /* guest address */
 		u64 host;

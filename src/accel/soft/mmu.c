@@ -77,36 +77,47 @@ static u32 current_pcid(const struct cpu *c)
 	return c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
 }
 
-/* Empties the slots of pages that are global, or that are not, by way of the record of those in use. */
-static void drop_slots(struct cpu *c, bool global)
+static void drop_word(struct cpu *c, unsigned idx, struct tlb_used *used, unsigned w)
 {
-	for (unsigned i = 0; i < MMU_NIDX; i++) {
-		struct tlb_used *used = &c->tlb_used[global][i];
+	for (u64 bits = used->bit[w]; bits; bits &= bits - 1)
+		drop_slot(c, idx, w * 64 + (unsigned)__builtin_ctzll(bits));
+	used->bit[w] = 0;
+}
 
-		for (unsigned s = 0; s < ARRAY_SIZE(used->sum); s++) {
-			for (u64 sum = used->sum[s]; sum; sum &= sum - 1) {
-				unsigned w = s * 64 + (unsigned)__builtin_ctzll(sum);
+/* Empties the slots of pages that are global, or that are not, by way of the record of those in use. */
+static void drop_used(struct cpu *c, unsigned idx, struct tlb_used *used)
+{
+	for (unsigned n = 0; n < ARRAY_SIZE(used->top); n++) {
+		for (u64 top = used->top[n]; top; top &= top - 1) {
+			unsigned s = n * 64 + (unsigned)__builtin_ctzll(top);
 
-				for (u64 bits = used->bit[w]; bits; bits &= bits - 1)
-					drop_slot(c, i, w * 64 + (unsigned)__builtin_ctzll(bits));
-				used->bit[w] = 0;
-			}
+			for (u64 sum = used->sum[s]; sum; sum &= sum - 1)
+				drop_word(c, idx, used, s * 64 + (unsigned)__builtin_ctzll(sum));
 			used->sum[s] = 0;
 		}
+		used->top[n] = 0;
 	}
+}
+
+static void drop_slots(struct cpu *c, bool global)
+{
+	for (unsigned i = 0; i < MMU_NIDX; i++)
+		drop_used(c, i, &c->tlb_used[global][i]);
 }
 
 void mmu_switch(struct cpu *c)
 {
 	drop_slots(c, false);
 	if (c->jit.j)
-		jit_forget(c);
+		jit_forget(c, false);
 }
 
 void mmu_forget(struct cpu *c)
 {
 	drop_slots(c, true);
-	mmu_switch(c);
+	drop_slots(c, false);
+	if (c->jit.j)
+		jit_forget(c, true);
 }
 
 /* Generations wrap after 2^32 flushes: then old entries could look new, so drop them all. */
@@ -325,6 +336,7 @@ static void tlb_fill(struct cpu *c, enum mmu_idx idx, u64 lin, const struct xlat
 	u = &c->tlb_used[is_global(c, x)][idx];
 	u->bit[n / 64] |= BIT64(n % 64);
 	u->sum[n / 4096] |= BIT64(n / 64 % 64);
+	u->top[n / 262144] |= BIT64(n / 4096 % 64);
 }
 
 static NORETURN void not_canonical(struct cpu *c)
@@ -387,6 +399,15 @@ bool mmu_walk_in(struct cpu *c, u64 lin, u8 access)
 	tlb2_store(c, lin, &x);
 	tlb_fill(c, c->mmu_idx, lin, &x);
 	return granted(c, lin, access);
+}
+
+bool mmu_global_code(const struct cpu *c, u64 lin)
+{
+	unsigned n = tlb_slot(lin);
+
+	return (c->tlb_used[1][c->fetch_idx].bit[n / 64] & ~c->tlb_used[0][c->fetch_idx].bit[n / 64]) >>
+	               (n % 64) &
+	       1;
 }
 
 /* gpa of lin; raises #GP, #SS, #PF. */

@@ -162,6 +162,9 @@ void mem_st_idx(struct cpu *c, enum mmu_idx idx, u64 lin, unsigned size, u64 val
 u64 mem_ld_sys(struct cpu *c, u64 lin, unsigned size);
 void mem_st_sys(struct cpu *c, u64 lin, unsigned size, u64 val);
 
+/* Is the page of lin, which has an execute tag, one that stays when the address space changes? */
+bool mmu_global_code(const struct cpu *c, u64 lin);
+
 /* gva -> gpa for a fetch at the current CPL; raises #PF. */
 u64 mmu_fetch_gpa(struct cpu *c, u64 lin);
 

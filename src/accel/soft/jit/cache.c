@@ -361,17 +361,28 @@ void jit_flush(struct jit *j, struct cpu *self)
 	__atomic_store_n(&j->stop, 0, __ATOMIC_SEQ_CST);
 }
 
+static u64 take_all(u64 *word)
+{
+	return __atomic_load_n(word, __ATOMIC_SEQ_CST) ? __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST) : 0;
+}
+
+static void clear_used(struct cpu *c, unsigned idx, struct jc_used *u)
+{
+	for (unsigned s = 0; s < ARRAY_SIZE(u->sum); s++) {
+		for (u64 sum = take_all(&u->sum[s]); sum; sum &= sum - 1) {
+			unsigned w = s * 64 + (unsigned)__builtin_ctzll(sum);
+
+			for (u64 used = take_all(&u->bit[w]); used; used &= used - 1)
+				jc_drop(c, idx, w * 64 + (unsigned)__builtin_ctzll(used));
+		}
+	}
+}
+
 /* Any thread (a block was forgotten), also while the CPU learns: see jc_learn. */
 void jc_clear(struct cpu *c, unsigned idx)
 {
-	for (unsigned w = 0; w < JC_SIZE / 64; w++) {
-		u64 used = __atomic_load_n(&c->jit.jc_used[idx][w], __ATOMIC_SEQ_CST);
-
-		if (used)
-			used = __atomic_exchange_n(&c->jit.jc_used[idx][w], 0, __ATOMIC_SEQ_CST);
-		for (; used; used &= used - 1)
-			jc_drop(c, idx, w * 64 + (unsigned)__builtin_ctzll(used));
-	}
+	clear_used(c, idx, &c->jit.jc_used[idx][0]);
+	clear_used(c, idx, &c->jit.jc_used[idx][1]);
 }
 
 static void fill(u64 *p, u64 v, u64 n)
@@ -393,10 +404,13 @@ void rs_clear(struct cpu *c, unsigned idx)
 void jc_learn(struct cpu *c, u64 va, const struct tb *b)
 {
 	unsigned idx = c->mmu_idx, h = jc_hash(va);
+	bool global = mmu_global_code(c, va) && mmu_global_code(c, va + INSN_MAX - 1);
+	struct jc_used *u = &c->jit.jc_used[idx][global];
 
 	__atomic_store_n(&c->jit.jc[idx][h].host, tb_entry_a(c->jit.j, b), __ATOMIC_RELAXED);
 	__atomic_store_n(&c->jit.jc[idx][h].tag, va, __ATOMIC_RELEASE);
-	__atomic_fetch_or(&c->jit.jc_used[idx][h / 64], BIT64(h % 64), __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&u->bit[h / 64], BIT64(h % 64), __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&u->sum[h / 4096], BIT64(h / 64 % 64), __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&b->dead, __ATOMIC_SEQ_CST))
 		jc_drop(c, idx, h);
 }
@@ -431,17 +445,31 @@ static bool tagged(const struct cpu *c, unsigned idx, u64 va)
 	return t->x[tlb_slot(page)] == page && t->x[tlb_slot(last)] == last;
 }
 
-/* Invariant: who is in jc_* has execute tags, so flushing the TLB is enough. */
-static void prune(struct cpu *c, unsigned idx)
+/* Drops the entries of one word whose tags are gone; does the word still have any? */
+static bool prune_word(struct cpu *c, unsigned idx, u64 *word, unsigned first)
 {
-	for (unsigned w = 0; w < JC_SIZE / 64; w++) {
-		for (u64 used = c->jit.jc_used[idx][w]; used; used &= used - 1) {
-			unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
+	for (u64 used = *word; used; used &= used - 1) {
+		unsigned i = first + (unsigned)__builtin_ctzll(used);
 
-			if (tagged(c, idx, c->jit.jc[idx][i].tag))
-				continue;
-			jc_drop(c, idx, i);
-			__atomic_fetch_and(&c->jit.jc_used[idx][w], ~BIT64(i % 64), __ATOMIC_SEQ_CST);
+		if (tagged(c, idx, c->jit.jc[idx][i].tag))
+			continue;
+		jc_drop(c, idx, i);
+		__atomic_fetch_and(word, ~BIT64(i % 64), __ATOMIC_SEQ_CST);
+	}
+	return *word;
+}
+
+/* Invariant: who is in jc_* has execute tags, so flushing the TLB is enough. */
+static void prune(struct cpu *c, unsigned idx, bool global)
+{
+	struct jc_used *u = &c->jit.jc_used[idx][global];
+
+	for (unsigned s = 0; s < ARRAY_SIZE(u->sum); s++) {
+		for (u64 sum = u->sum[s]; sum; sum &= sum - 1) {
+			unsigned w = s * 64 + (unsigned)__builtin_ctzll(sum);
+
+			if (!prune_word(c, idx, &u->bit[w], w * 64))
+				__atomic_fetch_and(&u->sum[s], ~BIT64(w % 64), __ATOMIC_SEQ_CST);
 		}
 	}
 }
@@ -455,12 +483,14 @@ void jit_unmapped(struct cpu *c)
 	__atomic_store_n(&c->jit.rs_stale, 1, __ATOMIC_RELAXED);
 }
 
-/* The TLB has lost execute tags. */
-void jit_forget(struct cpu *c)
+void jit_forget(struct cpu *c, bool global)
 {
 	jit_unmapped(c);
-	for (unsigned idx = 0; idx < JC_NIDX; idx++)
-		prune(c, idx);
+	for (unsigned idx = 0; idx < JC_NIDX; idx++) {
+		prune(c, idx, false);
+		if (global)
+			prune(c, idx, true);
+	}
 }
 
 /* Entries of addresses in [va, va + len), which are neighbours. */
@@ -469,7 +499,9 @@ static void gone(struct cpu *c, unsigned idx, u64 va, unsigned len)
 	unsigned first = jc_hash(va), last = jc_hash(va + len - 1);
 
 	for (unsigned w = first / 64;; w = (w + 1) % (JC_SIZE / 64)) {
-		for (u64 used = c->jit.jc_used[idx][w]; used; used &= used - 1) {
+		u64 used = c->jit.jc_used[idx][0].bit[w] | c->jit.jc_used[idx][1].bit[w];
+
+		for (; used; used &= used - 1) {
 			unsigned i = w * 64 + (unsigned)__builtin_ctzll(used);
 
 			if (c->jit.jc[idx][i].tag - va < len)

@@ -25,7 +25,8 @@ void jit_detach(struct jit *j, struct cpu *c);
  */
 void jit_page_marked(struct jit *j, struct cpu *self, u64 gpa);
 void jit_write_tag(struct cpu *c, unsigned idx, unsigned slot, u64 gpa);
-void jit_forget(struct cpu *c);   /* all of them did */
+/* All pages that are not global did, or all. */
+void jit_forget(struct cpu *c, bool global);
 void jit_unmapped(struct cpu *c); /* INVLPG: before translated code goes on */
 void jit_page_gone(struct cpu *c, unsigned idx, u64 va);
 
