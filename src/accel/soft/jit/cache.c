@@ -142,6 +142,18 @@ struct tb *jit_find(struct jit *j, u64 gpa, u32 key)
 	return b;
 }
 
+static unsigned start_hash(u64 gpa)
+{
+	return (unsigned)(gpa * 0x9e3779b97f4a7c15ull >> (64 - STARTS_BITS));
+}
+
+bool jit_starts(struct jit *j, u64 gpa, u32 key)
+{
+	unsigned h = start_hash(gpa);
+
+	return (j->starts[h / 64] >> (h % 64) & 1) && jit_find(j, gpa, key);
+}
+
 void jit_insert(struct jit *j, struct tb *b)
 {
 	unsigned h = tb_hash(b->gpa, b->key);
@@ -154,6 +166,7 @@ void jit_insert(struct jit *j, struct tb *b)
 		b->page2_next = j->page[b->page2];
 		j->page[b->page2] = r;
 	}
+	j->starts[start_hash(b->gpa) / 64] |= BIT64(start_hash(b->gpa) % 64);
 	j->order[j->norder] = r;
 	__atomic_store_n(&j->norder, j->norder + 1, __ATOMIC_RELEASE);
 	b->hash_next = j->hash[h];
@@ -343,6 +356,7 @@ void jit_flush(struct jit *j, struct cpu *self)
 		if (j->cpus[n] && j->cpus[n] != self)
 			wait_out(j->cpus[n]);
 	memset(j->hash, 0, sizeof(j->hash));
+	memset(j->starts, 0, sizeof(j->starts));
 	for (u32 n = 0; n < j->norder; n++) {
 		const struct tb *b = jit_tb(j, j->order[n]);
 

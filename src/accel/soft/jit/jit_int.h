@@ -74,7 +74,7 @@ typedef u32 place; /* executable address - jit.rx */
 struct xit {
 	ref src, target; /* blocks */
 	ref next_in;     /* exit to the same target */
-	place hole;      /* its displacement; aligned to 4 */
+	place hole;      /* its displacement; inside 8 bytes that are aligned */
 	place stub;      /* where it points while it has no target */
 	u16 off;         /* of the target in its page */
 	u8 flags;        /* FLAGS_HOST or FLAGS_AX: which entry it takes; XIT_* */
@@ -131,6 +131,8 @@ struct tb {
 
 #define TB_HASH_BITS 19
 #define TB_HASH (1u << TB_HASH_BITS)
+#define STARTS_BITS 20
+#define STARTS (1u << STARTS_BITS)
 
 struct glue {
 	u8 *enter;           /* int enter(void): to jit.target; returns enum exit_kind */
@@ -159,6 +161,7 @@ struct jit {
 	struct site *sites;
 	u32 nsites;
 	ref hash[TB_HASH];
+	u64 starts[STARTS / 64]; /* a bit for each hash of a block's address: most code is no block's start */
 	ref *page;  /* blocks by guest page, sparse */
 	u32 *whint; /* by guest page: which TLB slot of which CPU may write there; sparse */
 	u64 pages;
@@ -220,6 +223,7 @@ void *jit_arena(struct jit *j, u64 bytes); /* zeroed, aligned to 8; NULL when fu
 struct site *jit_site(struct jit *j);      /* the next one, zeroed; NULL when full */
 struct tb *jit_find(struct jit *j, u64 gpa, u32 key);
 void jit_insert(struct jit *j, struct tb *b);
+bool jit_starts(struct jit *j, u64 gpa, u32 key); /* is there a block? as jit_find, faster where there is none */
 void jit_link(struct jit *j, struct xit *x, struct tb *target);
 void jit_flush(struct jit *j, struct cpu *self); /* lock held */
 struct tb *jit_tb_at(struct jit *j, const u8 *pc);

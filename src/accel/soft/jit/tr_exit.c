@@ -34,9 +34,12 @@ static struct xit *new_exit(struct tr *t, s64 off)
 	return x;
 }
 
+/* What is patched lies inside 8 bytes that are aligned. */
 static void align_hole(struct tr *t, unsigned opcode)
 {
-	as_nops(&t->a, -((u64)as_here(&t->a) + opcode) & 3);
+	unsigned at = ((u64)as_here(&t->a) + opcode) & 7;
+
+	as_nops(&t->a, at > 4 ? 8 - at : 0);
 }
 
 /* jmp or jcc (cc >= 0) to another block of the page, flags as they are */

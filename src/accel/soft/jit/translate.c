@@ -86,7 +86,7 @@ static bool starts_block(const struct tr *t, unsigned off)
 {
 	u64 page = t->b->gpa & ~(PAGE_SIZE - 1);
 
-	return t->n && t->b->page2 == TB_ONE_PAGE && jit_find(t->j, page + off, t->key & ~KEY_NARROW);
+	return t->n && t->b->page2 == TB_ONE_PAGE && jit_starts(t->j, page + off, t->key & ~KEY_NARROW);
 }
 
 /* code: the page's bytes (len of them, more than a page for a crossing instruction). */
