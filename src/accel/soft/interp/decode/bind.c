@@ -92,45 +92,42 @@ void decoders_init(struct decoders *ds, const struct cpuid_table *cpuid)
 /* --- features --- */
 
 /* Instruction sets that exist only with a CPUID bit; those in no list here are always there. */
-static const struct {
-	u16 set; /* ZydisISASet */
-	u32 feature;
-} isa_features[] = {
-        {ZYDIS_ISA_SET_ADOX_ADCX, CF_ADX},
-        {ZYDIS_ISA_SET_AES, CF_AES},
-        {ZYDIS_ISA_SET_AVX, CF_AVX},
-        {ZYDIS_ISA_SET_AVX2, CF_AVX2},
-        {ZYDIS_ISA_SET_AVX2GATHER, CF_AVX2},
-        {ZYDIS_ISA_SET_AVXAES, CF_AES},
-        {ZYDIS_ISA_SET_BMI1, CF_BMI1},
-        {ZYDIS_ISA_SET_BMI2, CF_BMI2},
-        {ZYDIS_ISA_SET_CLFLUSHOPT, CF_CLFLUSHOPT},
-        {ZYDIS_ISA_SET_CLWB, CF_CLWB},
-        {ZYDIS_ISA_SET_CMPXCHG16B, CF_CX16},
-        {ZYDIS_ISA_SET_F16C, CF_F16C},
-        {ZYDIS_ISA_SET_FMA, CF_FMA},
-        {ZYDIS_ISA_SET_INVPCID, CF_INVPCID},
-        {ZYDIS_ISA_SET_LAHF, CF_LAHF},
-        {ZYDIS_ISA_SET_LZCNT, CF_LZCNT},
-        {ZYDIS_ISA_SET_MOVBE, CF_MOVBE},
-        {ZYDIS_ISA_SET_PCLMULQDQ, CF_PCLMULQDQ},
-        {ZYDIS_ISA_SET_POPCNT, CF_POPCNT},
-        {ZYDIS_ISA_SET_RDPID, CF_RDPID},
-        {ZYDIS_ISA_SET_RDRAND, CF_RDRAND},
-        {ZYDIS_ISA_SET_RDSEED, CF_RDSEED},
-        {ZYDIS_ISA_SET_RDTSCP, CF_RDTSCP},
-        {ZYDIS_ISA_SET_RDWRFSGS, CF_FSGSBASE},
-        {ZYDIS_ISA_SET_SHA, CF_SHA},
-        {ZYDIS_ISA_SET_SMAP, CF_SMAP},
-        {ZYDIS_ISA_SET_SSE3, CF_SSE3},
-        {ZYDIS_ISA_SET_SSE3X87, CF_SSE3},
-        {ZYDIS_ISA_SET_SSE4, CF_SSE41},
-        {ZYDIS_ISA_SET_SSE42, CF_SSE42},
-        {ZYDIS_ISA_SET_SSSE3, CF_SSSE3},
-        {ZYDIS_ISA_SET_SSSE3MMX, CF_SSSE3},
-        {ZYDIS_ISA_SET_XSAVE, CF_XSAVE},
-        {ZYDIS_ISA_SET_XSAVEC, CF_XSAVEC},
-        {ZYDIS_ISA_SET_XSAVEOPT, CF_XSAVEOPT},
+static const u32 isa_features[ZYDIS_ISA_SET_MAX_VALUE + 1] = { /* 0: none is needed */
+        [ZYDIS_ISA_SET_ADOX_ADCX] = CF_ADX,
+        [ZYDIS_ISA_SET_AES] = CF_AES,
+        [ZYDIS_ISA_SET_AVX] = CF_AVX,
+        [ZYDIS_ISA_SET_AVX2] = CF_AVX2,
+        [ZYDIS_ISA_SET_AVX2GATHER] = CF_AVX2,
+        [ZYDIS_ISA_SET_AVXAES] = CF_AES,
+        [ZYDIS_ISA_SET_BMI1] = CF_BMI1,
+        [ZYDIS_ISA_SET_BMI2] = CF_BMI2,
+        [ZYDIS_ISA_SET_CLFLUSHOPT] = CF_CLFLUSHOPT,
+        [ZYDIS_ISA_SET_CLWB] = CF_CLWB,
+        [ZYDIS_ISA_SET_CMPXCHG16B] = CF_CX16,
+        [ZYDIS_ISA_SET_F16C] = CF_F16C,
+        [ZYDIS_ISA_SET_FMA] = CF_FMA,
+        [ZYDIS_ISA_SET_INVPCID] = CF_INVPCID,
+        [ZYDIS_ISA_SET_LAHF] = CF_LAHF,
+        [ZYDIS_ISA_SET_LZCNT] = CF_LZCNT,
+        [ZYDIS_ISA_SET_MOVBE] = CF_MOVBE,
+        [ZYDIS_ISA_SET_PCLMULQDQ] = CF_PCLMULQDQ,
+        [ZYDIS_ISA_SET_POPCNT] = CF_POPCNT,
+        [ZYDIS_ISA_SET_RDPID] = CF_RDPID,
+        [ZYDIS_ISA_SET_RDRAND] = CF_RDRAND,
+        [ZYDIS_ISA_SET_RDSEED] = CF_RDSEED,
+        [ZYDIS_ISA_SET_RDTSCP] = CF_RDTSCP,
+        [ZYDIS_ISA_SET_RDWRFSGS] = CF_FSGSBASE,
+        [ZYDIS_ISA_SET_SHA] = CF_SHA,
+        [ZYDIS_ISA_SET_SMAP] = CF_SMAP,
+        [ZYDIS_ISA_SET_SSE3] = CF_SSE3,
+        [ZYDIS_ISA_SET_SSE3X87] = CF_SSE3,
+        [ZYDIS_ISA_SET_SSE4] = CF_SSE41,
+        [ZYDIS_ISA_SET_SSE42] = CF_SSE42,
+        [ZYDIS_ISA_SET_SSSE3] = CF_SSSE3,
+        [ZYDIS_ISA_SET_SSSE3MMX] = CF_SSSE3,
+        [ZYDIS_ISA_SET_XSAVE] = CF_XSAVE,
+        [ZYDIS_ISA_SET_XSAVEC] = CF_XSAVEC,
+        [ZYDIS_ISA_SET_XSAVEOPT] = CF_XSAVEOPT,
 };
 
 /* Extensions that we never advertise, though a mnemonic of theirs may be shared with one we have. */
@@ -155,12 +152,9 @@ static bool never(const ZydisDecodedInstruction *zi)
 
 static bool have_insn(const struct cpuid_table *cpuid, const ZydisDecodedInstruction *zi)
 {
-	if (never(zi))
-		return false;
-	for (unsigned n = 0; n < ARRAY_SIZE(isa_features); n++)
-		if (isa_features[n].set == zi->meta.isa_set)
-			return cpuid_has(cpuid, isa_features[n].feature);
-	return true;
+	u32 feature = isa_features[zi->meta.isa_set];
+
+	return !never(zi) && (!feature || cpuid_has(cpuid, feature));
 }
 
 static const struct {
