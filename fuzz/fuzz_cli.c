@@ -4,13 +4,12 @@
  * refused one has a message and status 64.
  */
 #include "cli/cli.h"
+#include "standalone.h"
 #include "vm/device_table.h"
 
 #include <stdlib.h>
 
 #define ARGS_MAX 64
-
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 static void check_run(const struct vm_config *c)
 {
@@ -57,4 +56,24 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 		cli_config_free(&c);
 	}
 	return 0;
+}
+
+size_t fuzz_seed(unsigned n, u8 *buf, size_t cap)
+{
+	static const char *const seeds[] = {
+	        "-A\n-m\n1G\n-c\n2\n-s\n0:0,hostbridge\n-s\n31,lpc\n-l\ncom1,stdio\n-s\n2,disk,hdd.img,size="
+	        "20G\n"
+	        "-f\nkexec,vmlinuz,initrd.gz,console=ttyS0 root=/dev/vda1\n",
+	        "-s\n1,disk,a\n-f\niso,entry=1,append=a b,c\n--explain\n--on-reboot=restart\n-F\npid\n-U\n"
+	        "01234567-89ab-cdef-0123-456789abcdef\n-p\n0:1\n",
+	        "-f\nmultiboot,k,m;a "
+	        "b:n;c,words\n-f\ndisk\n-l\ndebugexit,port=1\n--control=unix:s\n--accel=jit\n-g\n99\n",
+	        "-wxHPCeuWY\n-bM\n-m\n0x400\n--sandbox=off\n--code-cache=8M\n-f\nkexec,a.iso:/k\n",
+	};
+	size_t len = n < ARRAY_SIZE(seeds) ? strlen(seeds[n]) : 0;
+
+	if (len > cap)
+		abort();
+	memcpy(buf, len ? seeds[n] : "", len);
+	return len;
 }

@@ -106,3 +106,14 @@ def test_messages_of_the_guide_are_real(tmp_path):
         done = subprocess.run([XHYVE, *board, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL)
         assert done.returncode in (4, 64)
         assert any(re.search(t, done.stderr) for t in told), done.stderr
+
+
+def test_the_article_installs_by_hand(tmp_path):
+    """Its commands: cp build/xhyve and xhyve.1, then man xhyve."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "man1").mkdir()
+    subprocess.run(["cp", XHYVE, tmp_path / "bin" / ""], check=True)
+    subprocess.run(["cp", "xhyve.1", tmp_path / "man1" / ""], cwd=TOP, check=True)
+    assert not (tmp_path / "bin" / "xhyve").is_symlink() and not (tmp_path / "man1" / "xhyve.1").is_symlink()
+    assert "usage: xhyve" in shown(str(tmp_path / "bin" / "xhyve"), "--help")
+    assert (tmp_path / "man1" / "xhyve.1").read_text() == read("man/xhyve.1")
