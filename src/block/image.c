@@ -141,19 +141,18 @@ static int open_table(struct opening *o)
 	return lock_file(o, fd, name);
 }
 
-/* Each segment is a descriptor for as long as the image is open. */
-static int need_descriptors(struct opening *o, u32 n)
+int image_need_descriptors(const char *path, u32 n, const struct host_io *io, struct err *e)
 {
 	struct rlimit l;
-	if (o->io != &host_io || getrlimit(RLIMIT_NOFILE, &l) < 0)
+	if (io != &host_io || getrlimit(RLIMIT_NOFILE, &l) < 0)
 		return 0;
 	rlim_t need = (rlim_t)n + SPARE_DESCRIPTORS;
 	if (l.rlim_cur >= need)
 		return 0;
 	if (l.rlim_max < need)
-		return err_set(o->e, -EMFILE,
+		return err_set(e, -EMFILE,
 		        "%s: %u segments need as many file descriptors, but the limit is %llu (ulimit -Hn)",
-		        o->s->path, n, (unsigned long long)l.rlim_max);
+		        path, n, (unsigned long long)l.rlim_max);
 	l.rlim_cur = MIN(l.rlim_max, need * 2);
 	setrlimit(RLIMIT_NOFILE, &l);
 	return 0;
@@ -173,7 +172,7 @@ static void close_files(struct opening *o)
 
 static int open_files(struct opening *o)
 {
-	int r = need_descriptors(o, o->g.nseg);
+	int r = image_need_descriptors(o->s->path, o->g.nseg, o->io, o->e);
 	for (u32 i = 0; i < o->g.nseg && r == 0; i++)
 		r = open_segment(o, i);
 	if (r == 0 && o->g.sparse)
@@ -396,22 +395,22 @@ static int build_raw(struct opening *o, struct block **out)
 static int build_split(struct opening *o, struct block **out)
 {
 	struct block **child = calloc(o->g.nseg, sizeof(*child));
+	struct raw_config c = {.io = o->io,
+	        .size = o->g.segment,
+	        .align = o->align,
+	        .logical = o->g.logical,
+	        .physical = o->g.physical,
+	        .ro = reads_only(o)};
 	int r = child ? 0 : -ENOMEM;
 	u32 n = 0;
 	for (; n < o->g.nseg && r == 0; n += r == 0) {
-		struct raw_config c = {.io = o->io,
-		        .fd = o->fd[n],
-		        .size = o->g.segment,
-		        .align = o->align,
-		        .logical = o->g.logical,
-		        .physical = o->g.physical,
-		        .ro = reads_only(o)};
+		c.fd = o->fd[n];
 		r = raw_create(&child[n], &c);
 		if (r == 0)
 			o->fd[n] = -1;
 	}
 	if (r == 0)
-		r = split_create(out, child, n, o->g.segment);
+		r = split_create(out, child, o->s->path, &o->g, &c);
 	for (u32 i = 0; r < 0 && i < n; i++)
 		block_close(child[i]);
 	free(child);

@@ -14,9 +14,26 @@
 
 #define FILL_LEN (1 * MiB)
 
+/* A file without data may be there, of a growth that was cut off. */
+static int open_empty(const char *name, const struct host_io *io)
+{
+	struct host_stat st;
+	int fd = io->ops->open(io, name, O_RDWR, 0);
+	if (fd < 0)
+		return fd;
+	int r = io->ops->stat(io, fd, &st);
+	if (r == 0 && (!st.regular || (st.size && st.allocated)))
+		r = -EEXIST;
+	if (r < 0)
+		io->ops->close(io, fd);
+	return r < 0 ? r : fd;
+}
+
 static int make_segment(const char *name, u64 size, const struct host_io *io)
 {
 	int fd = io->ops->open(io, name, O_RDWR | O_CREAT | O_EXCL, 0660);
+	if (fd == -EEXIST)
+		fd = open_empty(name, io);
 	if (fd < 0)
 		return fd;
 	int r = size ? io->ops->truncate(io, fd, size) : 0;
@@ -28,7 +45,7 @@ static int make_segment(const char *name, u64 size, const struct host_io *io)
 	return r;
 }
 
-static void remove_segments(
+void image_remove_segments(
         const struct image_geometry *g, const char *path, u32 first, u32 end, const struct host_io *io)
 {
 	char name[IMAGE_NAME_MAX];
@@ -50,13 +67,13 @@ int image_add_segments(
 	}
 	if (r < 0) {
 		err_errno(e, r, "%s: cannot be created", name);
-		remove_segments(g, path, first, i - 1, io);
+		image_remove_segments(g, path, first, i - 1, io);
 		return r;
 	}
 	r = io->ops->sync_dir(io, path);
 	if (r < 0) {
 		err_errno(e, r, "%s: cannot sync its directory", path);
-		remove_segments(g, path, first, g->nseg, io);
+		image_remove_segments(g, path, first, g->nseg, io);
 	}
 	return r;
 }
@@ -143,7 +160,7 @@ static void unmake(const struct image_geometry *g, const char *path, u32 first, 
 		io->ops->unlink(io, name);
 	image_meta_name(name, sizeof(name), path);
 	io->ops->unlink(io, name);
-	remove_segments(g, path, first, g->nseg, io);
+	image_remove_segments(g, path, first, g->nseg, io);
 }
 
 int image_make(struct image_geometry *g, const char *path, const struct host_io *io, struct err *e)

@@ -30,6 +30,27 @@ int lut_init(struct lut *l, const struct host_io *io, int fd, u64 entries)
 	return 0;
 }
 
+/* The last page may be loaded, and have room. */
+int lut_grow(struct lut *l, u64 entries)
+{
+	u64 old = lut_pages(l), pages = (entries + LUT_PAGE - 1) / LUT_PAGE;
+	u64 words = (old + 63) / 64, need = (pages + 63) / 64;
+	u64 *loaded = realloc(l->loaded, need * sizeof(u64));
+	if (!loaded)
+		return -ENOMEM;
+	l->loaded = loaded;
+	memset(loaded + words, 0, (need - words) * sizeof(u64));
+	void *p = mremap(l->live, l->map_len, pages * LUT_PAGE * sizeof(u32), MREMAP_MAYMOVE);
+	if (p == MAP_FAILED)
+		return -errno;
+	l->live = p;
+	l->map_len = pages * LUT_PAGE * sizeof(u32);
+	for (u64 i = l->entries; i < MIN(entries, old * LUT_PAGE); i++)
+		l->live[i] = LUT_ABSENT;
+	l->entries = entries;
+	return 0;
+}
+
 void lut_fini(struct lut *l)
 {
 	munmap(l->live, l->map_len);

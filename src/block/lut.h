@@ -29,6 +29,10 @@ struct lut {
 int lut_init(struct lut *l, const struct host_io *io, int fd, u64 entries);
 void lut_fini(struct lut *l);
 
+/* Entries behind the old end are those of the file, which has them. No other thread is inside. 0 or -errno,
+ * nothing changed. */
+int lut_grow(struct lut *l, u64 entries);
+
 /* Makes [first, first + n) readable by lut_get. 0 or -errno. Any thread. */
 int lut_load(struct lut *l, u64 first, u64 n);
 /* Forgets the live view. No other thread is inside. */

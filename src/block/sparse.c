@@ -341,9 +341,8 @@ static int sparse_discard(struct block *b, u64 off, u64 len)
 }
 
 /* Looks at up to a megabyte of entries at once, without keeping their pages. */
-static int sparse_extent(struct block *b, u64 off, u64 *len, bool *data)
+static int find_extent(struct sparse *s, u64 off, u64 *len, bool *data)
 {
-	struct sparse *s = sparse_of(b);
 	u32 entry[1024];
 	u64 index = off / s->g.sector, skip = off % s->g.sector, run = 0;
 	u64 n = MIN((skip + *len + s->g.sector - 1) / s->g.sector, 262144ull);
@@ -362,6 +361,15 @@ static int sparse_extent(struct block *b, u64 off, u64 *len, bool *data)
 	}
 	*len = MIN(*len, run * s->g.sector - skip);
 	return 0;
+}
+
+static int sparse_extent(struct block *b, u64 off, u64 *len, bool *data)
+{
+	struct sparse *s = sparse_of(b);
+	u32 epoch = sparse_begin(s);
+	int r = find_extent(s, off, len, data);
+	sparse_end(s, epoch);
+	return r;
 }
 
 /* --- life --- */
@@ -406,6 +414,7 @@ static const struct block_ops sparse_ops = {
         .discard = sparse_discard,
         .write_zeroes = sparse_write_zeroes,
         .extent = sparse_extent,
+        .grow = sparse_grow,
         .idle = sparse_idle,
         .close = sparse_close,
 };
@@ -418,7 +427,8 @@ static struct sparse *sparse_alloc_state(const struct sparse_config *c)
 	pthread_mutex_init(&s->prepare, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
-	s->seg = calloc(c->g->nseg, sizeof(*s->seg));
+	/* with room for all that it can grow by; untouched memory costs nothing */
+	s->seg = calloc(c->g->is_split && !c->ro ? IMAGE_SEGMENTS_MAX : c->g->nseg, sizeof(*s->seg));
 	bool ok = s->seg;
 	for (int i = 0; i < 2 && !c->ro; i++) {
 		s->gen[i].change = malloc(JOURNAL_RECORDS * sizeof(struct lut_change));
@@ -481,6 +491,7 @@ int sparse_create(struct block **out, const struct sparse_config *c, struct err 
 	}
 	s->io = c->io;
 	s->g = *c->g;
+	s->align = c->align;
 	s->collecting = 1;
 	snprintf(s->path, sizeof(s->path), "%s", c->path);
 	s->b = (struct block){.ops = &sparse_ops,
@@ -496,10 +507,7 @@ int sparse_create(struct block **out, const struct sparse_config *c, struct err 
 		return err_errno(
 		        e, r, "%s: table of %llu entries", c->path, (unsigned long long)c->g->entries);
 	}
-	for (u32 i = 0; i < s->g.nseg; i++) {
-		rawfile_init(&s->seg[i].file, c->io, c->fd[i], c->align);
-		s->seg[i].dirty = true; /* by a process that was killed before it could sync, perhaps */
-	}
+	sparse_add_segments(s, 0, s->g.nseg, c->fd);
 	sparse_ahead_init(s, c->eager);
 	r = start(s, e);
 	if (r == 0) {

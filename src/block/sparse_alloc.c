@@ -12,6 +12,8 @@
 u32 sparse_begin(struct sparse *s)
 {
 	pthread_mutex_lock(&s->lock);
+	while (s->growing)
+		pthread_cond_wait(&s->changed, &s->lock);
 	u32 e = s->epoch;
 	s->active[e]++;
 	pthread_mutex_unlock(&s->lock);
@@ -23,6 +25,8 @@ void sparse_end(struct sparse *s, u32 epoch)
 	pthread_mutex_lock(&s->lock);
 	if (--s->active[epoch] == 0)
 		sparse_reap(s);
+	if (s->growing)
+		pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -67,6 +67,7 @@ struct generation {
 
 struct sparse {
 	struct block b;
+	u32 align;
 	const struct host_io *io;
 	struct image_geometry g;
 	char path[IMAGE_PATH_MAX];
@@ -87,6 +88,7 @@ struct sparse {
 	struct generation gen[2]; /* by the lowest bit of the number */
 	struct slot_list wait;    /* committed, waits for its turn in grace */
 	struct slot_list grace;   /* waits for requests of the epoch before */
+	bool growing;             /* no request begins */
 	u32 active[2];            /* requests by epoch */
 	u32 epoch;
 	bool ahead; /* storage is reserved behind the end of segments */
@@ -96,7 +98,8 @@ struct sparse {
 
 /* --- sparse_alloc.c --- */
 
-/* A request's time inside. */
+/* A request's time inside. The geometry, the table's memory and the array of segments stay as they are then.
+ */
 u32 sparse_begin(struct sparse *s);
 void sparse_end(struct sparse *s, u32 epoch);
 /* Before a request that wrote sectors [first, end) ends: everything that it can have seen survives the
@@ -149,6 +152,12 @@ void sparse_ahead_give_back(struct sparse *s);
  * counter given_back was before.
  */
 bool sparse_make_space(struct sparse *s, int r, u64 before);
+
+/* --- sparse_grow.c --- */
+
+int sparse_grow(struct block *b, u64 size);
+/* Takes over the descriptors of segments [first, end). */
+void sparse_add_segments(struct sparse *s, u32 first, u32 end, const int *fd);
 
 /* --- sparse_commit.c --- */
 

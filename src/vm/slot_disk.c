@@ -68,12 +68,12 @@ static int resize(struct slot_dev *s, u64 size, struct err *e)
 
 	format_size(block_size(s->disk), now, sizeof(now));
 	if (rc == -EOPNOTSUPP)
-		return err_set(e, rc,
-		        "the image cannot grow while it is in use (raw files can); xhyve-img resize changes "
-		        "it");
+		return err_set(e, rc, "a block device has the size that it has");
 	if (rc == -EINVAL)
 		return err_set(e, rc,
-		        "a disk of a running machine only grows, by whole sectors; it has %s now", now);
+		        "a disk of a running machine only grows, by whole sectors, or segments up to %u; it "
+		        "has %s now",
+		        IMAGE_SEGMENTS_MAX, now);
 	if (rc == 0)
 		rc = virtio_blk_resized(s->device);
 	return rc < 0 ? err_errno(e, rc, "the disk cannot be resized") : 0;

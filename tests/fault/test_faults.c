@@ -296,11 +296,88 @@ static void test_no_space(void **state)
 	assert_true(failed > 100);
 }
 
+/* --- growing while the disk is used --- */
+
+static void check_grown(struct trial *t, struct block *b, const u8 *model, u64 size)
+{
+	u8 *buf = malloc(size);
+	assert_int_equal(block_size(b), size);
+	assert_int_equal(block_pread(b, buf, size, 0), 0);
+	if (memcmp(buf, model, size))
+		FAIL(t, "a disk of %llu bytes reads wrong", (unsigned long long)size);
+	free(buf);
+}
+
+/* The n-th call fails: the disk is as before, grows when it is asked again, and what is new can be used. */
+static bool run_growth(struct trial *t)
+{
+	make_spec(t);
+	u64 size = t->size + (t->layout == SPARSE && !t->geo.is_split ? 3 * t->geo.sector : t->size);
+	u8 *model = calloc(1, size);
+	struct guest g = {.fs = &t->fs,
+	        .rng = t->seed,
+	        .size = t->size,
+	        .sector = t->geo.sector,
+	        .cur = model,
+	        .flushes = true};
+	memfs_init(&t->fs, BOOT);
+	if (!create(t) || guest_open(&g, &t->spec, 0) < 0)
+		FAIL(t, "%s", g.fail);
+	for (u32 i = 0; i < STEPS; i++)
+		assert_int_equal(guest_step(&g), 0);
+	arm(t, true);
+	int r = block_grow(g.b, size);
+	bool reached = t->fs.faults > 0;
+	t->failed_ops = r < 0;
+	arm(t, false);
+	check_grown(t, g.b, model, r < 0 ? t->size : size);
+	if (block_grow(g.b, size) < 0)
+		FAIL(t, "it does not grow after it could not once");
+	check_grown(t, g.b, model, size);
+	g.size = size;
+	for (u32 i = 0; i < STEPS; i++)
+		assert_int_equal(guest_step(&g), 0);
+	check_grown(t, g.b, model, size);
+	assert_int_equal(guest_close(&g), 0);
+	t->spec.size = size;
+	if (guest_open(&g, &t->spec, 0) < 0)
+		FAIL(t, "%s", g.fail);
+	check_grown(t, g.b, model, size);
+	assert_int_equal(guest_close(&g), 0);
+	assert_int_equal(memfs_open_files(&t->fs), 0);
+	memfs_fini(&t->fs);
+	free(model);
+	return reached;
+}
+
+static void test_growth(void **state)
+{
+	u64 trials = 0, failed = 0;
+	for (u64 seed = 1; seed <= 3 * SEEDS; seed++) {
+		for (int layout = SPARSE; layout <= SPLIT; layout++) {
+			bool more = true;
+			for (u64 n = 1; more; n++) {
+				struct trial t = {.name = "growth",
+				        .fault = FAULT_ERROR,
+				        .error = seed & 1 ? -EIO : -ENOSPC,
+				        .n = n,
+				        .layout = layout,
+				        .seed = seed * 57};
+				more = run_growth(&t);
+				trials++;
+				failed += t.failed_ops;
+			}
+		}
+	}
+	printf("growth: %llu trials, %llu failed\n", (unsigned long long)trials, (unsigned long long)failed);
+	assert_true(failed > 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_eio), cmocka_unit_test(test_enospc),
 	        cmocka_unit_test(test_eintr), cmocka_unit_test(test_short), cmocka_unit_test(test_sync),
-	        cmocka_unit_test(test_no_space)};
+	        cmocka_unit_test(test_no_space), cmocka_unit_test(test_growth)};
 	log_set_level(LOG_ERROR);
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);

@@ -24,7 +24,7 @@
 #define ROUNDS 40
 #endif
 
-enum job { SHRINK, REPAIR, GROW, CUT_OFF, CONVERT };
+enum job { SHRINK, REPAIR, GROW, GROW_OPEN, CUT_OFF, CONVERT };
 
 struct trial {
 	enum job job;
@@ -149,7 +149,7 @@ static void make_image(struct trial *t)
 static void make_words(struct trial *t)
 {
 	u64 segment = t->geo.per_segment * t->geo.sector;
-	t->new_size = t->job == GROW ? t->size + segment : t->size - segment;
+	t->new_size = t->job == CUT_OFF ? t->size - segment : t->size + segment;
 	switch (t->job) {
 	case SHRINK: strcpy(t->words, "shrink " DISK); break;
 	case REPAIR: strcpy(t->words, "repair " DISK); break;
@@ -208,6 +208,7 @@ static void check_state(struct trial *t, struct memfs *c)
 		expect(t, c, "check " DISK);
 		break;
 	case GROW:
+	case GROW_OPEN:
 	case CUT_OFF: {
 		u64 size = compare(t, c, DISK, "cut off");
 		if (size != t->size && size != t->new_size)
@@ -231,13 +232,27 @@ static void check_state(struct trial *t, struct memfs *c)
 	}
 }
 
+/* As the control socket's resize does it, while somebody uses the disk. */
+static void grow_open(struct trial *t, struct memfs *fs)
+{
+	struct guest g = {.fs = fs, .eager = true};
+	if (guest_open(&g, &t->spec, 0) < 0)
+		FAIL(t, "%s", g.fail);
+	assert_int_equal(block_grow(g.b, t->new_size), 0);
+	assert_int_equal(block_size(g.b), t->new_size);
+	assert_int_equal(block_close(g.b), 0);
+}
+
 static void explore(struct trial *t)
 {
 	struct memfs log, shadow, c;
 	memfs_copy(&log, &t->fs);
 	log.record = true;
 	t->kind = "uninterrupted";
-	expect(t, &log, t->words);
+	if (t->job == GROW_OPEN)
+		grow_open(t, &log);
+	else
+		expect(t, &log, t->words);
 	memfs_copy(&shadow, &t->fs);
 	shadow.track = true;
 	memfs_settle(&shadow);
@@ -299,6 +314,11 @@ static void test_grow(void **state)
 	run_job(GROW);
 }
 
+static void test_grow_open(void **state)
+{
+	run_job(GROW_OPEN);
+}
+
 static void test_cut_off(void **state)
 {
 	run_job(CUT_OFF);
@@ -312,7 +332,8 @@ static void test_convert(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_shrink), cmocka_unit_test(test_repair),
-	        cmocka_unit_test(test_grow), cmocka_unit_test(test_cut_off), cmocka_unit_test(test_convert)};
+	        cmocka_unit_test(test_grow), cmocka_unit_test(test_grow_open), cmocka_unit_test(test_cut_off),
+	        cmocka_unit_test(test_convert)};
 	log_set_level(LOG_ERROR);
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);

@@ -105,7 +105,7 @@ def test_devices(tmp_path):
     """Cable and disk: the guest sees what is done to them; mistakes change nothing."""
     image = tmp_path / "a.img"
     m, control = boot(tmp_path, "-s", f"2,virtio-blk,{image},size=1M", "-s", "3,virtio-net",
-                      "-s", f"4,virtio-blk,{tmp_path}/b.img,size=1M,sparse")
+                      "-s", f"4,virtio-blk,{tmp_path}/b.img,size=4M,split=2M,sparse,sectorsize=4096")
     try:
         assert control.values("devices")["2"] == "virtio-blk disk 1048576"
         control.run("resize", "2", "3M")
@@ -114,6 +114,13 @@ def test_devices(tmp_path):
         os.truncate(image, 4 * 2**20)
         control.run("resize", "2")
         until(m, "[ $(cat /sys/block/vda/size) = 8192 ]")
+        m.run("dd if=/dev/urandom of=/tmp/r bs=1M count=4 2>/dev/null; dd if=/tmp/r of=/dev/vdb 2>/dev/null")
+        control.run("resize", "4", "10M")
+        until(m, "[ $(cat /sys/block/vdb/size) = 20480 ]")
+        m.run("dd if=/tmp/r of=/dev/vdb bs=1M seek=6 conv=fsync 2>/dev/null; for at in 0 6; do "
+              "dd if=/dev/vdb bs=1M skip=$at count=4 2>/dev/null | cmp - /tmp/r || exit 1; done")
+        assert (tmp_path / "b.img.0004").stat().st_size == 2 * 2**20
+        assert "size 10485760\n" in (tmp_path / "b.img.meta").read_text()
         m.run("ip link set eth0 up")
         until(m, "[ $(cat /sys/class/net/eth0/carrier) = 1 ]")
         control.run("link", "net", "down")
@@ -123,7 +130,7 @@ def test_devices(tmp_path):
         until(m, "[ $(cat /sys/class/net/eth0/carrier) = 1 ]")
         m.run("dd if=/dev/vda of=/dev/null bs=1M 2>/dev/null")
         assert int(control.values("stats")["2-virtio-blk.bytes-read"]) >= 4 * 2**20
-        for words, text in ((("resize", "2", "1M"), "only grows"), (("resize", "4", "2M"), "xhyve-img"),
+        for words, text in ((("resize", "2", "1M"), "only grows"), (("resize", "4", "5M"), "segments"),
                             (("resize", "disk", "9M"), "several"), (("resize", "9"), "no device"),
                             (("link", "2", "up"), "no network cable"), (("eject", "cd"), "no such device"),
                             (("eject", "x"), "not a device"), (("stauts",), "did you mean status"),
