@@ -199,7 +199,8 @@ struct tb *jit_tb_at(struct jit *j, const u8 *pc)
  */
 static void point(struct jit *j, place hole, place to)
 {
-	__atomic_store_n((u32_any *)(void *)(j->rw + hole), to - (hole + 4), __ATOMIC_RELEASE);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	*(volatile u32_any *)(void *)(j->rw + hole) = to - (hole + 4);
 }
 
 /*
