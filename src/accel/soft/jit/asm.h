@@ -323,13 +323,12 @@ static inline void as_jmp_mem(struct as *a, struct as_mem m) /* jmp qword [m] */
 	as_rm(a, 0, 0xff, 4, m);
 }
 
-/* Multi-byte no-operations. */
+/* One no-operation of 0 to 7 bytes (SDM vol. 2, NOP, table 4-12). */
 static inline void as_nops(struct as *a, unsigned n)
 {
-	static const u8 nops[4][3] = {{0}, {0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}};
+	static const u8 nops[8][7] = {{0}, {0x90}, {0x66, 0x90}, {0x0f, 0x1f, 0x00}, {0x0f, 0x1f, 0x40, 0},
+	        {0x0f, 0x1f, 0x44, 0, 0}, {0x66, 0x0f, 0x1f, 0x44, 0, 0}, {0x0f, 0x1f, 0x80, 0, 0, 0, 0}};
 
-	for (; n > 3; n -= 3)
-		as_bytes(a, nops[3], 3);
 	as_bytes(a, nops[n], n);
 }
 

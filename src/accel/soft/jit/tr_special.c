@@ -141,7 +141,8 @@ unsigned tr_effects(const struct ti *i)
 
 static void drop(struct tr *t, s32 bytes)
 {
-	as_lea(&t->a, RSP, as_at(RSP, bytes));
+	if (bytes)
+		as_lea(&t->a, RSP, as_at(RSP, bytes));
 }
 
 static void load_mem(struct tr *t) /* the 64-bit memory operand into S1 */
