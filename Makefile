@@ -53,10 +53,9 @@ format:
 
 bench: build
 	@tools/deps.sh bench
-	@bench/run.py --xhyve $(BUILD)/xhyve
-	@bench/suite.py --xhyve $(BUILD)/xhyve
-	@bench/disk.py --img $(BUILD)/xhyve-img
-	@bench/net.py --xhyve $(BUILD)/xhyve
+	@q=$$(tools/qemu.sh) && export PATH="$${q:+$$q:}$$PATH" && bench/run.py --xhyve $(BUILD)/xhyve && \
+		bench/suite.py --xhyve $(BUILD)/xhyve && bench/disk.py --img $(BUILD)/xhyve-img && \
+		bench/net.py --xhyve $(BUILD)/xhyve
 
 fuzz:
 	@tools/deps.sh fuzz

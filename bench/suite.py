@@ -124,13 +124,18 @@ def build(directory, names):
     return work, out
 
 
+def peer(args):
+    qemu = shlex.split(args.qemu) if args.qemu else [shutil.which("qemu-system-x86_64")]
+    return qemu if qemu[0] else None
+
+
 def commands(args, initrd):
     kernel = tool("kernel.sh", "linux-image-cloud-amd64")
     line = "console=ttyS0 quiet xhyve.run=cd_/bench;export_PYTHONHOME=/usr;sh_run"
     found = {"xhyve": [args.xhyve, "--accel=jit", "-A", "-m", "1G", "-c", str(args.cpus), "-s", "0,hostbridge", "-s",
                        "31,lpc", "-l", "com1,stdio", "-f", f"kexec,{kernel},{initrd},{line}"]}
-    qemu = shlex.split(args.qemu) if args.qemu else [shutil.which("qemu-system-x86_64")]
-    if qemu[0]:
+    qemu = peer(args)
+    if qemu:
         found["tcg"] = [*qemu, "-accel", "tcg", "-cpu", "max", "-m", "1G", "-smp", str(args.cpus), "-display", "none",
                         "-serial", "stdio", "-monitor", "none", "-no-reboot", "-kernel", kernel, "-initrd", str(initrd),
                         "-append", line]
@@ -228,6 +233,9 @@ def main():
     results = measure(args, [n for n in names if n not in missing])
     table = ratios(results, names)
     print(markdown(table), end="")
+    qemu = peer(args)
+    if qemu:
+        print(subprocess.run([*qemu, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[0])
     for name in missing:
         print(f"{name}: not installed here")
     if args.json:
