@@ -157,7 +157,8 @@ bool tr_ea_ok(const struct ti *i);      /* tr_ea can do it */
 void tr_ea(struct tr *t, unsigned dst); /* offset of the memory operand; segment base not added */
 void tr_linear(struct tr *t);           /* linear address of the memory operand into S1 */
 void tr_check(struct tr *t, unsigned size, bool write); /* S1: linear -> host address; destroys S2, flags */
-void tr_check_window(struct tr *t, unsigned size, bool write); /* leaves the TLB's slot in S2 */
+void tr_check_or_narrow(struct tr *t, unsigned size, bool write); /* the same; across pages: narrow block */
+void tr_check_window(struct tr *t, unsigned size, bool write);    /* leaves the TLB's slot in S2 */
 size_t tr_tag(
         struct tr *t, bool write); /* S1: linear -> offset in its page if the TLB knows that; S2: its slot */
 void tr_slow(struct tr *t, unsigned cc, struct slow s); /* a jump to glue, with S2 = the site */

@@ -195,8 +195,19 @@ void tr_check_window(struct tr *t, unsigned size, bool write)
 	check(t, size, write, true);
 }
 
+static void add_host(struct tr *t)
+{
+	as_rm(&t->a, 1, 0x03, S1, as_gs_index(CPU_TLB(t->idx, host), S2, 3)); /* ADD */
+}
+
 void tr_check(struct tr *t, unsigned size, bool write)
 {
 	check(t, size, write, false);
-	as_rm(&t->a, 1, 0x03, S1, as_gs_index(CPU_TLB(t->idx, host), S2, 3)); /* ADD */
+	add_host(t);
+}
+
+void tr_check_or_narrow(struct tr *t, unsigned size, bool write)
+{
+	check(t, size, write, true);
+	add_host(t);
 }

@@ -189,10 +189,15 @@ static void do_leave(struct tr *t)
 static void go_back(struct tr *t);
 
 /*
- * PUSHes, and POPs with a RET behind them, as functions begin and end: one check for all. If it fails for
- * good, interp executes the first instruction and the rest becomes a block of its own.
+ * PUSHes, and POPs with a RET behind them, as functions begin and end: one check for all. If they cross a
+ * page, the block's narrow twin goes on, where each has its own.
  */
 #define RUN_MAX 8u
+
+static bool narrow(const struct tr *t)
+{
+	return t->key & KEY_NARROW;
+}
 
 static bool in_push_run(const struct ti *i)
 {
@@ -210,9 +215,9 @@ static bool in_pop_run(const struct ti *i)
 
 static unsigned run_of(const struct tr *t, unsigned at, bool (*in)(const struct ti *i))
 {
-	unsigned n = 0;
+	unsigned n = 0, max = narrow(t) ? 1 : RUN_MAX;
 
-	while (n < RUN_MAX && at + n < t->n && in(&t->t[at + n]))
+	while (n < max && at + n < t->n && in(&t->t[at + n]))
 		n++;
 	return n;
 }
@@ -227,6 +232,8 @@ bool tr_run_at(const struct tr *t, unsigned at, struct stack_run *r)
 	if (r->push)
 		return true;
 	r->n = run_of(t, at, in_pop_run);
+	if (r->n && narrow(t))
+		return true;
 	next = &t->t[at + r->n];
 	r->ret = at + r->n < t->n && next->cls == TR_SPECIAL && next->d.zi.mnemonic == ZYDIS_MNEMONIC_RET;
 	return r->n + r->ret;
@@ -238,7 +245,10 @@ static struct as_mem check_stack(struct tr *t, s32 off, unsigned size, bool writ
 	if (tr_insn(t)->win != NO_WINDOW)
 		return tr_window(t, (struct window_use){.base = RSP, .index = REG_ZERO, .disp = off});
 	as_lea(&t->a, S1, as_at(RSP, off));
-	tr_check(t, size, write);
+	if (narrow(t))
+		tr_check(t, size, write);
+	else
+		tr_check_or_narrow(t, size, write);
 	return as_at(S1, 0);
 }
 
