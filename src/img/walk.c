@@ -172,7 +172,7 @@ static int map_chunk(struct walk_state *s, u64 first, u32 n, struct err *e)
 	return 0;
 }
 
-/* Only zeros, in a range of less than a block of the host? Then it was given back as far as that is possible. */
+/* Only zeros, in a range of less than a block of the host? Then it was given back as far as possible. */
 static bool is_given_back(struct walk_state *s, u64 from, u64 to)
 {
 	u8 buf[HOST_BLOCK];

@@ -76,7 +76,8 @@ static void test_bad_use(void **state)
 {
 	expect("-c 0 -F pid -f kexec,status-0", 64, "", "xhyve: -c 0: number of CPUs must be 1 to 16\n");
 	expect("-F pid", 64, "",
-	        "xhyve: no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]], -f iso or -f disk (xhyve -h lists the options)\n");
+	        "xhyve: no kernel: give -f kexec,KERNEL[,INITRD[,CMDLINE]], -f iso or -f disk (xhyve -h "
+	        "lists the options)\n");
 	expect("-s 2,virito-net -f kexec,k", 64, "",
 	        "xhyve: -s 2,virito-net: unknown device: did you mean virtio-net? (-s help lists them)\n");
 }
