@@ -268,7 +268,7 @@ static void add_features(struct features *f, const struct ahci_port *p)
 	memset(serial, ' ', sizeof(serial));
 	memcpy(serial, p->serial, strnlen(p->serial, AHCI_SERIAL));
 	feature(f, 0x0000, 0, true, true, profiles, sizeof(profiles));
-	feature(f, 0x0001, 2, true, true, (const u8[8]){0, 0, 0, 8, 1}, 8); /* core: Serial ATA, DBE */
+	feature(f, 0x0001, 2, true, true, (const u8[8]){0, 0, 0, 7, 1}, 8); /* core: Serial ATAPI, DBE */
 	feature(f, 0x0002, 1, true, true, (const u8[4]){2}, 4);    /* morphing: operational changes */
 	feature(f, 0x0003, 0, true, true, (const u8[4]){0x29}, 4); /* removable: tray, eject, lock */
 	feature(f, 0x0010, 0, false, disc, (const u8[8]){0, 0, 8, 0, 0, 1}, 8); /* 2048 bytes are readable */

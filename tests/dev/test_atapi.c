@@ -160,6 +160,8 @@ static void features(void **state)
 		assert_int_equal(send(s, CDB(0x46, 2, 0, 0x1e, 0, 0, 0, 2, 0), 512), DONE);
 		assert_int_equal(prdbc(s, 0, 0), 16);
 		assert_int_equal(at(s, BUF)[10] & 1, !empty);
+		assert_int_equal(send(s, CDB(0x46, 2, 0, 1, 0, 0, 0, 2, 0), 512), DONE);
+		assert_memory_equal(at(s, BUF) + 12, "\0\0\0\7", 4); /* Serial ATAPI */
 		assert_int_equal(send(s, CDB(0x46, 1, 0, 0, 0, 0, 0, 2, 0), 512), DONE);
 		assert_true(empty ? prdbc(s, 0, 0) < len : prdbc(s, 0, 0) <= len);
 		assert_int_equal(send(s, CDB(0x46, 3, 0, 0, 0, 0, 0, 2, 0), 512), ILLEGAL);

@@ -14,7 +14,7 @@ from test_disk import fill, image_tool, interrupted_run, used
 KERNEL = "linux-image-amd64"  # the cloud kernels have no SATA
 SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 DISK_TOOLS = ("mkfs.ext4", "e2fsck")
-TOOLS = ("hdparm", "smartctl", "sg_inq", "lsscsi", "blkid", "eject", "wodim")
+TOOLS = ("hdparm", "smartctl", "sg_inq", "sg_get_config", "lsscsi", "blkid", "eject", "wodim")
 
 
 def paths(names):
@@ -82,6 +82,8 @@ def test_what_tools_say(tmp_path):
         assert "Unit serial number: disk-of-test" in m.run(f"sg_inq /dev/{small}")
         about = m.run("sg_inq /dev/sr0")
         assert "cd/dvd" in about and "RMB=1" in about, about
+        about = m.run("sg_get_config /dev/sr0")
+        assert "Current profile: CD-ROM" in about and "Physical interface standard: Serial ATAPI" in about, about
         assert 'LABEL="FIRST"' in m.run("blkid"), "blkid"
         about = m.run("wodim -prcap dev=/dev/sr0 2>&1")
         assert "Does read multi-session CDs" in about and "Is not currently in a media-locked state" in about, about
