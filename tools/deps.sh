@@ -9,7 +9,7 @@ set -eu
 build="gcc make meson ninja-build pkg-config python3 acpica-tools libc6-dev linux-libc-dev
 	libzydis-dev libcmocka-dev zlib1g-dev libzstd-dev liblzma-dev liblz4-dev libbz2-dev libslirp-dev libseccomp-dev"
 run="busybox-static cpio"
-check="python3-pytest python3-pexpect mandoc dpkg e2fsprogs iproute2 dropbear-bin openssh-client passt
+check="python3-pytest python3-pexpect mandoc dpkg e2fsprogs fio iproute2 dropbear-bin openssh-client passt
 	hdparm smartmontools sg3-utils lsscsi eject wodim xorriso pciutils dmidecode util-linux fdisk zsh"
 lint="clang-format clang-tidy mandoc"
 bench="qemu-system-x86 qemu-utils iproute2 xz-utils bzip2 mawk dash openssl python3"

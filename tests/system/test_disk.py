@@ -17,6 +17,7 @@ from machine import XHYVE, Machine
 IMG = str(pathlib.Path(XHYVE).with_name("xhyve-img"))
 TOOLS = tuple(p for p in (shutil.which(t, path="/usr/sbin:/sbin:/usr/bin:/bin") for t in ("mkfs.ext4", "e2fsck"))
               if p)
+FIO = shutil.which("fio")
 SPARSE = "sectorsize=4096,size=20G,split=1G,sparse"
 KILLS = int(os.environ.get("XHYVE_KILLS", "2"))
 
@@ -73,6 +74,28 @@ def test_file_system_life(tmp_path):
         m.kill()
     image_tool("check", image)
     assert used(tmp_path) < empty + 4 * 2**20
+
+
+@pytest.mark.skipif(not (FIO and len(TOOLS) == 2), reason="fio or e2fsprogs is not installed")
+def test_fio(tmp_path):
+    """fio writes at random, through a file system and without one, and finds everything again."""
+    image, other = tmp_path / "hdd.img", tmp_path / "b.img"
+    fio = "fio --name=v --rw=randrw --verify=crc32c --verify_fatal=1 --ioengine=psync --thread --direct=1"
+    m = Machine.linux("-A", "-m", "768M", "-c", "2",
+                      "-s", f"4,virtio-blk,{image},sectorsize=4096,size=1G,split=128M,sparse",
+                      "-s", f"5,virtio-blk,{other},sectorsize=512,size=64M,sparse",
+                      cmdline="console=ttyS0 quiet", programs=TOOLS + (FIO,)).shell()
+    try:
+        m.run("mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt && mkdir -p /tmp")
+        m.run(f"{fio} --directory=/mnt --size=24M --bsrange=4k-64k --numjobs=2 --fsync=32 >/tmp/o || cat /tmp/o")
+        m.run(f"{fio} --filename=/dev/vdb --bsrange=512-16k >/tmp/p || cat /tmp/p")
+        assert m.run("grep -c 'err= 0' /tmp/o /tmp/p").split() == ["/tmp/o:2", "/tmp/p:1"]
+        m.run("rm /mnt/v*; sync; fstrim /mnt; umount /mnt && e2fsck -fn /dev/vda")
+        assert m.leave("poweroff") == 1
+    finally:
+        m.kill()
+    image_tool("check", image)
+    image_tool("check", other)
 
 
 def pattern(m, seed):
