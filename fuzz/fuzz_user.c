@@ -13,6 +13,7 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -58,6 +59,7 @@ static void leave_network(void)
 {
 	struct ifreq r = {.ifr_name = "lo", .ifr_flags = IFF_UP};
 
+	signal(SIGPIPE, SIG_IGN); /* as in the machine: libslirp's sockets raise it */
 	if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
 		return;
 	host.alone = true;
