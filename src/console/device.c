@@ -37,12 +37,6 @@ static struct device *device_of(struct stream *s)
 	return container_of(s, struct device, s);
 }
 
-static void hangup(struct stream *s, int err)
-{
-	stream_drop_input(s);
-	stream_kill(s, err);
-}
-
 /* A break comes before the bytes that were read with it. */
 static size_t filter(struct stream *s, u8 *buf, size_t n)
 {
@@ -163,7 +157,7 @@ static void close_device(struct stream *s)
 	tty_close(device_of(s)->tty);
 }
 
-static const struct stream_ops device_ops = {.hangup = hangup,
+static const struct stream_ops device_ops = {.hangup = stream_hangup,
         .filter = filter,
         .poll = look,
         .size = size,

@@ -8,13 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-static void hangup(struct stream *s, int err)
-{
-	stream_drop_input(s);
-	stream_kill(s, err);
-}
-
-static const struct stream_ops log_ops = {.hangup = hangup};
+static const struct stream_ops log_ops = {.hangup = stream_hangup};
 
 int log_open(struct console *c, const char *path, struct err *e)
 {

@@ -277,6 +277,12 @@ void stream_drop_input(struct stream *s)
 	s->rd.fd = -1;
 }
 
+void stream_hangup(struct stream *s, int err)
+{
+	stream_drop_input(s);
+	stream_kill(s, err);
+}
+
 void stream_pause_input(struct stream *s)
 {
 	if (s->rd_paused)

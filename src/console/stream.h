@@ -110,7 +110,8 @@ void stream_drop_output(struct stream *s);
 void stream_drop_input(struct stream *s);
 
 void stream_set_connected(struct stream *s, bool connected);
-void stream_kill(struct stream *s, int err); /* output is dropped from now on; says so once */
+void stream_kill(struct stream *s, int err);   /* output is dropped from now on; says so once */
+void stream_hangup(struct stream *s, int err); /* ops->hangup of what does not come back: both ways end */
 
 void stream_drain(struct stream *s);       /* writes what can be written now */
 void stream_drain_wait(struct stream *s);  /* before closing: waits for a slow reader */
