@@ -156,7 +156,7 @@ bool jit_starts(struct jit *j, u64 gpa, u32 key)
 
 void jit_insert(struct jit *j, struct tb *b)
 {
-	unsigned h = tb_hash(b->gpa, b->key);
+	unsigned h = tb_hash(b->gpa, b->key), start = start_hash(b->gpa);
 	u64 page = b->gpa >> PAGE_SHIFT;
 	ref r = jit_ref(j, b);
 
@@ -166,7 +166,7 @@ void jit_insert(struct jit *j, struct tb *b)
 		b->page2_next = j->page[b->page2];
 		j->page[b->page2] = r;
 	}
-	j->starts[start_hash(b->gpa) / 64] |= BIT64(start_hash(b->gpa) % 64);
+	j->starts[start / 64] |= BIT64(start % 64);
 	j->order[j->norder] = r;
 	__atomic_store_n(&j->norder, j->norder + 1, __ATOMIC_RELEASE);
 	b->hash_next = j->hash[h];
@@ -203,25 +203,24 @@ static void point(struct jit *j, place hole, place to)
 	*(volatile u32_any *)(void *)(j->rw + hole) = to - (hole + 4);
 }
 
+/* Which page the exit to another page is for. */
+static u32 *cross_field(struct jit *j, const struct xit *x)
+{
+	return (u32 *)(void *)(j->rw + x->hole - CROSS_PAGE);
+}
+
 /*
  * Does the exit, which has been pointed at a block of that page, lead to this page? The first one that it
  * meets is its own; who sees the page sees the jump. For any other it looks up its target from now on.
  */
 static bool cross_to(struct jit *j, struct xit *x, const struct tb *target)
 {
-	u32 *page = (u32 *)(void *)(j->rw + x->hole - CROSS_PAGE);
+	u32 page = *cross_field(j, x);
 
-	if (*page == CROSS_NEVER || *page == (u32)cross_page(target->gpa))
+	if (page == CROSS_NEVER || page == (u32)cross_page(target->gpa))
 		return true;
 	point(j, x->hole - CROSS_ELSE, x->stub + x->elsewhere);
 	return false;
-}
-
-static void cross_open(struct jit *j, struct xit *x, const struct tb *target)
-{
-	u32 *page = (u32 *)(void *)(j->rw + x->hole - CROSS_PAGE);
-
-	__atomic_store_n(page, (u32)cross_page(target->gpa), __ATOMIC_RELEASE);
 }
 
 /* An exit inside a page may be taken later, by a RET, when another page is there. */
@@ -244,7 +243,7 @@ void jit_link(struct jit *j, struct xit *x, struct tb *target)
 	target->in = jit_ref(j, x);
 	point(j, x->hole, target->code + (flags == FLAGS_HOST ? target->entry_h : target->entry_a));
 	if (x->flags & XIT_CROSS)
-		cross_open(j, x, target);
+		__atomic_store_n(cross_field(j, x), (u32)cross_page(target->gpa), __ATOMIC_RELEASE);
 }
 
 /* The tag of an empty slot is an address that belongs to another one. */

@@ -161,15 +161,20 @@ static bool crossable(s64 off)
 	return off == (s32)off && linkable(off & (PAGE_SIZE - 1));
 }
 
-void tr_goto(struct tr *t, s64 off)
+static void leave_page(struct tr *t, s64 off)
 {
-	if (!linkable(off) && crossable(off)) {
+	if (crossable(off)) {
 		cross(t, off);
 		return;
 	}
+	tr_page_plus(t, S1, off);
+	tr_lookup(t, NULL);
+}
+
+void tr_goto(struct tr *t, s64 off)
+{
 	if (!linkable(off)) {
-		tr_page_plus(t, S1, off);
-		tr_lookup(t, NULL);
+		leave_page(t, off);
 		return;
 	}
 	if (off <= tr_insn(t)->off) {
