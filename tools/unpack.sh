@@ -6,26 +6,15 @@
 # The result is kept in ~/.cache/xhyve/packages/PACKAGE and used again without a network. XHYVE_CACHE names another
 # cache directory.
 set -eu
+. "$(dirname "$0")/fetch.sh"
 
 pkg=$1
 shift
 cache=${XHYVE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xhyve}/packages
 if [ ! -d "$cache/$pkg" ]; then
-	command -v apt-get >/dev/null || { echo "unpack: apt-get is needed to fetch $pkg" >&2; exit 1; }
-	mkdir -p "$cache"
-	work=$(mktemp -d "$cache/fetch.XXXXXX")
-	trap 'rm -rf "$work"' EXIT
-	chmod 755 "$work"
-	apt-cache show "$pkg" >/dev/null 2>&1 || {
-		[ "$(id -u)" = 0 ] || sudo=sudo
-		${sudo:-} apt-get update -q >&2
-	}
-	echo "unpack: fetching $pkg" >&2
-	if ! (cd "$work" && apt-get download "$pkg" >apt.log 2>&1); then
-		cat "$work/apt.log" >&2
-		echo "unpack: cannot fetch $pkg" >&2
-		exit 1
-	fi
+	fetch_begin unpack "$pkg" "$cache"
+	apt-cache show "$pkg" >/dev/null 2>&1 || fetch_lists
+	fetch unpack "$pkg"
 	mkdir "$work/root"
 	if [ $# -eq 0 ]; then
 		dpkg-deb -x "$work"/*.deb "$work/root"
